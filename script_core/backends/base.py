@@ -1,0 +1,75 @@
+"""What a model is to the engine: it encodes media and questions, and assembles the language model's input."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any, ClassVar, Protocol
+
+import torch
+from torch import Tensor
+
+from script_core.media import Media
+from script_core.tokens import Query, Selection, VisualTokens
+
+
+class CannotLoad(RuntimeError):
+    """A model cannot be loaded; the message is one sentence that says what to do."""
+
+
+@dataclass(frozen=True)
+class Prompt:
+    """The language model's input for one question: embeddings (1, L, d), positions (1, L) or (3, 1, L), and where the
+    visual tokens lie: `visual` (L,) bool. `next_position` is the position id of the first generated token."""
+
+    embeddings: Tensor
+    positions: Tensor
+    visual: Tensor
+    next_position: int
+
+    def __len__(self) -> int:
+        return int(self.embeddings.shape[1])
+
+
+@dataclass(frozen=True)
+class ModelInfo:
+    """What the page says about a model. `offers` names what it can give to pruners (see `Pruner.needs`)."""
+
+    name: str  # short, for people: "LLaVA-NeXT 7B"
+    source: str  # hub id or local folder
+    device: str
+    dtype: str
+    family: str
+    offers: frozenset[str] = field(default_factory=frozenset)
+    only_stickers: bool = False  # the embedded model: knows sticker scenes and nothing else
+
+
+class Backend(Protocol):
+    """One model family. Everything that is particular to a family stays behind these members."""
+
+    family: ClassVar[str]
+    info: ModelInfo
+    language_model: Any  # has .layers, .norm, .rotary_emb, .embed_tokens, .config; called for decode steps
+    lm_head: Any
+    text_config: Any
+    eos_ids: frozenset[int]
+
+    def encode(self, media: Media) -> VisualTokens:
+        """Picture or frames -> visual tokens. Runs the vision tower and the projector, nothing else."""
+        ...
+
+    def query(self, question: str) -> Query:
+        """Question -> its embeddings in the language model's space and in the joint space."""
+        ...
+
+    def build(self, question: str, tokens: VisualTokens, selection: Selection | None) -> Prompt:
+        """Assemble the input with the kept tokens; None keeps everything, newlines included."""
+        ...
+
+    def decode(self, token_ids: list[int]) -> str:
+        """Generated ids -> text."""
+        ...
+
+
+def on_cpu(tensor: Tensor) -> Tensor:
+    """A detached float32 copy on the CPU, where selection happens."""
+    return tensor.detach().to("cpu", torch.float32)

@@ -1,0 +1,118 @@
+"""What a pruning method is: it reads visual tokens and a query, and says which tokens stay and why."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar, Protocol, runtime_checkable
+
+from torch import Tensor
+
+from script_core.tokens import Query, Selection, VisualTokens
+
+
+class CannotPrune(ValueError):
+    """A method cannot do what was asked; the message is one sentence that the page shows as it is."""
+
+
+@runtime_checkable
+class Pruner(Protocol):
+    """One method with its parameters. Instances are frozen dataclasses, so that they can key a cache.
+
+    name: the registry key. title: what people read. acts: "before", "inside" or "after" ("before" the language model,
+    "inside" it, or "after" the encoder with merging). reads_question: whether the selection depends on the question.
+    needs: what it requires from a backend, out of "joint", "cls_attention", "encoder", "in_model".
+    """
+
+    name: ClassVar[str]
+    title: ClassVar[str]
+    acts: ClassVar[str]
+    reads_question: ClassVar[bool]
+    needs: ClassVar[frozenset[str]]
+
+    def select(self, tokens: VisualTokens, query: Query, budget: int) -> Selection:
+        """Choose exactly `min(budget, len(tokens))` content tokens.
+
+        Raises `CannotPrune` if the method cannot reach this budget or lacks something that it needs.
+        """
+        ...
+
+
+def check_budget(budget: int, total: int) -> int:
+    """The budget as an int between 1 and `total`; more than `total` means all.
+
+    Raises `CannotPrune` for anything that is not a whole number of at least 1.
+    """
+    if isinstance(budget, bool) or not isinstance(budget, int):
+        raise CannotPrune(f"The budget must be a whole number of visual tokens, got {budget!r}.")
+    if budget < 1:
+        raise CannotPrune(f"The budget must be at least 1 of the {total} visual tokens, got {budget}.")
+    return min(budget, total)
+
+
+@dataclass(frozen=True)
+class Cut:
+    """What an in-model method does to the sequence before a decoder layer runs.
+
+    keep (m,): positions in the current sequence that go on, ascending; text positions must all be among them.
+    merged (r, d) or None: new rows, put behind the last kept visual token and before the text that follows.
+    """
+
+    keep: Tensor
+    merged: Tensor | None = None
+
+
+class LayerView(Protocol):
+    """What an in-model method may look at between two decoder layers. `index` is the layer about to run (>= 1).
+
+    hidden (L, d): states leaving layer index - 1. visual (L,) bool: which rows are visual tokens now, one contiguous
+    run. source (L,) int64: for each row the content token it came from, -1 for text, newlines and merged rows.
+    inputs (L0, d): the embeddings that entered layer 0, before anything was cut.
+    """
+
+    index: int
+    hidden: Tensor
+    visual: Tensor
+    source: Tensor
+    inputs: Tensor
+
+    def attention(self, rows: Tensor, of_next: bool = False) -> Tensor:
+        """Softmaxed causal attention (heads, rows, L) of the given query rows, float32, from q and k of one layer:
+        the layer that just ran (its own input rows, so L is that layer's length), or with `of_next` the one about to
+        run, on `hidden`."""
+        ...
+
+
+class InsideRun(Protocol):
+    """One prefill of an in-model method. `positions` says whether kept rows keep their position ids or are renumbered."""
+
+    positions: str  # "original" or "compact"
+
+    def cut(self, view: LayerView) -> Cut | None:
+        """Called before every decoder layer but the first; None leaves the sequence as it is."""
+        ...
+
+    def selection(self) -> Selection:
+        """After the prefill: what was kept to the end, with scores and per-layer counts."""
+        ...
+
+
+@runtime_checkable
+class InsidePruner(Protocol):
+    """A method with acts == "inside". It has no `select`; the engine calls `begin` and hands the run to its prefill."""
+
+    name: ClassVar[str]
+    title: ClassVar[str]
+    acts: ClassVar[str]
+    reads_question: ClassVar[bool]
+    needs: ClassVar[frozenset[str]]
+
+    def schedule(self, budget: int, total: int, layers: int) -> tuple[int, ...]:
+        """Visual tokens that enter each decoder layer, so that their mean is the budget (the average token count).
+
+        Raises `CannotPrune` with the reason if the method cannot reach the budget.
+        """
+        ...
+
+    def begin(self, tokens: VisualTokens, query: Query, budget: int, layers: int) -> InsideRun:
+        """A fresh run for one prefill."""
+        ...
