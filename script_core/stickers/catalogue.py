@@ -80,9 +80,9 @@ _UNITS = {
     "corn": "ear", "broccoli": "head",
 }  # fmt: skip
 _IRREGULAR = {
-    "knife": "knives", "strawberry": "strawberries", "cherry": "cherries", "sheep": "sheep", "fish": "fish",
+    "knife": "knives", "strawberry": "strawberries", "sheep": "sheep", "fish": "fish",
     "butterfly": "butterflies", "bus": "buses", "axe": "axes", "cactus": "cacti", "leaf": "leaves", "baby": "babies",
-    "loaf": "loaves", "bunch": "bunches", "box": "boxes",
+    "loaf": "loaves", "bunch": "bunches", "wrench": "wrenches", "dress": "dresses",
 }  # fmt: skip
 
 READABLE: tuple[str, ...] = (
