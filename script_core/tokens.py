@@ -72,7 +72,7 @@ class EncoderState:
     project: Callable[[Tensor], Tensor]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class VisualTokens:
     """One encoded picture or video: n content tokens in the order in which the language model reads them.
 
@@ -83,6 +83,8 @@ class VisualTokens:
     content and no pruner sees them. newline (d,) or None: their one shared vector.
     relevance_sign: +1 or -1, whether higher cosine in the relevance space means more relevant (a property of the
     backbone: CLIP's patches are anti-correlated with text).
+
+    Two encodings are equal only if they are the same object, so that what is derived from one can be kept beside it.
     """
 
     features: Tensor
@@ -105,7 +107,7 @@ class VisualTokens:
         return sum(t.numel() * t.element_size() for t in held if t is not None)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Query:
     """A question. features (t, d): the language model's input embeddings of its own tokens (no template).
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import ClassVar, Protocol, runtime_checkable
 
+import torch
 from torch import Tensor
 
 from script_core.tokens import Query, Selection, VisualTokens
@@ -83,7 +84,7 @@ class LayerView(Protocol):
 
 
 class InsideRun(Protocol):
-    """One prefill of an in-model method. `positions` says whether kept rows keep their position ids or are renumbered."""
+    """One prefill of an in-model method. `positions`: whether kept rows keep their position ids or are renumbered."""
 
     positions: str  # "original" or "compact"
 
@@ -116,3 +117,40 @@ class InsidePruner(Protocol):
     def begin(self, tokens: VisualTokens, query: Query, budget: int, layers: int) -> InsideRun:
         """A fresh run for one prefill."""
         ...
+
+
+def split_budget(budget: int, sizes: list[int]) -> list[int]:
+    """Share a budget over blocks as evenly as their sizes allow, the remainder going to the first ones that have room.
+
+    A block smaller than an even share gives all it has and the others divide the rest. The shares add up to
+    `min(budget, sum(sizes))`, and no share shrinks when the budget grows.
+    """
+    shares = [0] * len(sizes)
+    left = min(budget, sum(sizes))
+    room = [i for i, size in enumerate(sizes) if size > 0]
+    while left:
+        step = min(left // len(room), min(sizes[i] - shares[i] for i in room))
+        receivers = room if step else room[:left]
+        for i in receivers:
+            shares[i] += max(step, 1)
+        left -= max(step, 1) * len(receivers)
+        room = [i for i in room if shares[i] < sizes[i]]
+    return shares
+
+
+def lowest_first(scores: Tensor) -> Tensor:
+    """Indices by score ascending, the lowest index first among equals."""
+    return torch.sort(scores, stable=True).indices
+
+
+def highest_first(scores: Tensor) -> Tensor:
+    """Indices by score descending, the lowest index first among equals."""
+    return torch.sort(scores, descending=True, stable=True).indices
+
+
+def in_blocks(orders: list[Tensor], budget: int, **more: object) -> Selection:
+    """A nested selection that shares the budget over blocks; `orders` are each block's tokens, best first."""
+    shares = split_budget(budget, [len(order) for order in orders])
+    kept = torch.cat([order[:share] for order, share in zip(orders, shares, strict=True)])
+    everything = torch.cat(orders)
+    return Selection.of(kept, len(everything), everything, nested=True, **more)

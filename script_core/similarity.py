@@ -1,0 +1,130 @@
+"""Cosine similarity between visual tokens, computed once per encoding.
+
+Neither the question nor a slider changes how similar two tokens are, so everything derived from the features alone is
+kept beside its `VisualTokens` for as long as that object lives, and goes with it. Cosines are taken in float64: the
+greedy walk subtracts nearly equal numbers, and float32 would let rounding choose between tokens.
+"""
+
+from __future__ import annotations
+
+import threading
+import weakref
+from collections import OrderedDict
+from collections.abc import Callable, Hashable, Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol, TypeVar
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from script_core.tokens import VisualTokens
+
+T = TypeVar("T")
+
+
+# A dense 4,096-token matrix is 128 MiB. Beyond that rows are computed when the walk asks for them.
+DENSE_LIMIT = 4096
+
+# Walks and graphs held per encoding; the oldest goes first. A page uses about three per question.
+DERIVED_LIMIT = 24
+
+
+def unit(features: Tensor) -> Tensor:
+    """Rows (..., d) scaled to length 1 in float64. A zero row stays zero; a value that is not finite counts as 0."""
+    rows = torch.nan_to_num(features.detach().to(torch.float64), nan=0.0, posinf=0.0, neginf=0.0)
+    return rows / torch.linalg.vector_norm(rows, dim=-1, keepdim=True).clamp_min(1e-30)
+
+
+def array(tensor: Tensor) -> np.ndarray:
+    """A float64 array on the host, where walks run."""
+    return tensor.detach().to("cpu", torch.float64).contiguous().numpy()
+
+
+def gram(features: Tensor) -> np.ndarray:
+    """Cosine of every pair of rows: (n, d) -> (n, n) float64, exactly symmetric, on the host."""
+    rows = unit(features)
+    if rows.is_cuda:
+        return array(rows @ rows.T)
+    host = array(rows)
+    return host @ host.T  # numpy sees the same matrix twice and computes one triangle
+
+
+class Rows(Protocol):
+    """What the greedy walk reads of a symmetric matrix."""
+
+    def __len__(self) -> int: ...
+
+    def __getitem__(self, index: int, /) -> np.ndarray: ...
+
+    def diagonal(self) -> np.ndarray: ...
+
+
+class LazyRows:
+    """The rows of a cosine matrix too large to hold; row i is computed from the unit features (n, d) on demand."""
+
+    def __init__(self, features: Tensor) -> None:
+        self._unit = array(unit(features))
+
+    def __len__(self) -> int:
+        return len(self._unit)
+
+    def __getitem__(self, index: int, /) -> np.ndarray:
+        return self._unit @ self._unit[index]
+
+    def diagonal(self) -> np.ndarray:
+        return np.einsum("nd,nd->n", self._unit, self._unit)
+
+
+@dataclass(frozen=True, eq=False)
+class Similarity:
+    """Cosine matrices of a partition of the tokens. members: the tokens of each block; rows: each block's matrix."""
+
+    members: tuple[Tensor, ...]
+    rows: tuple[Rows, ...]
+
+
+def per_block(features: Tensor, members: Sequence[Tensor]) -> Similarity:
+    """The cosine matrix of each block of `features` (n, d); `members` lists each block's token indices."""
+    made: list[Rows] = []
+    for index in members:
+        block = features[index.to(features.device)]
+        made.append(gram(block) if len(block) <= DENSE_LIMIT else LazyRows(block))
+    return Similarity(tuple(members), tuple(made))
+
+
+def members(tokens: VisualTokens, scope: str) -> tuple[Tensor, ...]:
+    """The blocks in which a selection is made: every crop or frame for "crop", one block of all for "global"."""
+    if scope == "crop":
+        return tuple(tokens.grid.members())
+    if scope == "global":
+        return (torch.arange(len(tokens)),)
+    raise ValueError(f'scope must be "crop" or "global", got {scope!r}')
+
+
+def of(tokens: VisualTokens, scope: str) -> Similarity:
+    """`per_block` over the tokens' scope, computed once per encoding."""
+    return derived(tokens, ("similarity", scope), lambda: per_block(tokens.features, members(tokens, scope)))
+
+
+_derived: weakref.WeakKeyDictionary[VisualTokens, OrderedDict[Hashable, Any]] = weakref.WeakKeyDictionary()
+_lock = threading.Lock()
+
+
+def derived(tokens: VisualTokens, key: Hashable, build: Callable[[], T]) -> T:
+    """`build()`, remembered beside `tokens` under `key`.
+
+    Safe between threads: two that ask at the same time may both build, and both get the value stored first. The value
+    must not refer to `tokens`, which would keep it alive for ever.
+    """
+    with _lock:
+        held = _derived.setdefault(tokens, OrderedDict())
+        if key in held:
+            held.move_to_end(key)
+            return held[key]
+    value = build()
+    with _lock:
+        value = held.setdefault(key, value)
+        while len(held) > DERIVED_LIMIT:
+            held.popitem(last=False)
+    return value
