@@ -19,11 +19,13 @@ class CannotLoad(RuntimeError):
 @dataclass(frozen=True)
 class Prompt:
     """The language model's input for one question: embeddings (1, L, d), positions (1, L) or (3, 1, L), and where the
-    visual tokens lie: `visual` (L,) bool. `next_position` is the position id of the first generated token."""
+    visual tokens lie: `visual` (L,) bool, newlines included. `source` (L,) int64: the content token that a row is, -1
+    for text, newlines and merged rows. `next_position` is the position id of the first generated token."""
 
     embeddings: Tensor
     positions: Tensor
     visual: Tensor
+    source: Tensor
     next_position: int
 
     def __len__(self) -> int:
@@ -48,7 +50,7 @@ class Backend(Protocol):
 
     family: ClassVar[str]
     info: ModelInfo
-    language_model: Any  # has .layers, .norm, .rotary_emb, .embed_tokens, .config; called for decode steps
+    language_model: Any  # has .layers, .norm, .rotary_emb, .embed_tokens
     lm_head: Any
     text_config: Any
     eos_ids: frozenset[int]
@@ -61,8 +63,24 @@ class Backend(Protocol):
         """Question -> its embeddings in the language model's space and in the joint space."""
         ...
 
-    def build(self, question: str, tokens: VisualTokens, selection: Selection | None) -> Prompt:
-        """Assemble the input with the kept tokens; None keeps everything, newlines included."""
+    def build(
+        self,
+        question: str,
+        tokens: VisualTokens,
+        selection: Selection | None,
+        *,
+        newlines: str = "all",
+        positions: str = "compact",
+    ) -> Prompt:
+        """Assemble the input with the kept tokens; None keeps every content token.
+
+        newlines: "all", "row" (those of rows that still hold a token) or "none". positions: "compact" renumbers the
+        rows, "original" leaves each row the id that it has in the full prompt.
+        """
+        ...
+
+    def new_cache(self) -> Any:
+        """An empty key-value cache for one prompt."""
         ...
 
     def decode(self, token_ids: list[int]) -> str:

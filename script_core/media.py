@@ -1,0 +1,158 @@
+"""Reading pictures that people really have: any mode, any orientation, and a sentence when it cannot be done.
+
+A `Media` is plain RGB pixels with a content hash; where it came from no longer matters after this module.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import io
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+from PIL import Image, ImageOps, UnidentifiedImageError
+
+MIN_SIDE = 8  # pixels; below this a picture holds less than one patch of detail
+MAX_PIXELS = 64_000_000  # checked on the header, before anything is decoded
+MAX_ASPECT = 40.0  # longer than this, the anyres mosaic has no rows left after unpadding
+
+
+class MediaError(ValueError):
+    """A picture or video cannot be used; the message is one sentence that says what to do."""
+
+
+@dataclass(frozen=True, eq=False)
+class Media:
+    """A picture (one frame) or a video (several), decoded.
+
+    frames: uint8 arrays (height, width, 3), RGB, read-only. times: seconds per frame, empty for a picture.
+    key: sha256 of the pixels and their shape. notes: sentences for the reader, such as which frame of a GIF was taken.
+    """
+
+    kind: str  # "image" or "video"
+    frames: tuple[np.ndarray, ...]
+    key: str
+    times: tuple[float, ...] = ()
+    notes: tuple[str, ...] = field(default_factory=tuple)
+
+    @property
+    def width(self) -> int:
+        return int(self.frames[0].shape[1])
+
+    @property
+    def height(self) -> int:
+        return int(self.frames[0].shape[0])
+
+    @classmethod
+    def of(cls, frames: list[np.ndarray], times: tuple[float, ...] = (), notes: tuple[str, ...] = ()) -> Media:
+        """From uint8 RGB arrays of one shape; with times it is a video."""
+        digest = hashlib.sha256()
+        held = []
+        for frame in frames:
+            frame = np.array(frame, dtype=np.uint8, order="C")
+            digest.update(repr(frame.shape).encode())
+            digest.update(frame.data)
+            frame.flags.writeable = False
+            held.append(frame)
+        digest.update(repr(times).encode())
+        return cls("video" if times else "image", tuple(held), digest.hexdigest(), times, notes)
+
+
+def read_image(source: Media | str | Path | bytes | Image.Image | np.ndarray) -> Media:
+    """A picture from a path, encoded bytes, a PIL image or an array (h, w), (h, w, 3) or (h, w, 4).
+
+    EXIF rotation is applied, alpha is laid on white, 16-bit is scaled to 8, of an animation the first frame is taken.
+    Raises `MediaError` for what is not a picture, is cut short, or is too small, too large or too thin.
+    """
+    if isinstance(source, Media):
+        return source
+    if isinstance(source, np.ndarray):
+        return _finish(_from_array(source), ())
+    picture = source if isinstance(source, Image.Image) else _open(source)
+    _check_size(*picture.size)
+    notes = ()
+    if getattr(picture, "n_frames", 1) > 1 and getattr(picture, "is_animated", False):
+        notes = (f"This picture is an animation of {picture.n_frames} frames; the first one is used.",)
+        if not isinstance(source, Image.Image):
+            picture.seek(0)
+    try:
+        picture.load()
+        upright = ImageOps.exif_transpose(picture) or picture
+        return _finish(_to_rgb(upright), notes)
+    except (OSError, SyntaxError, ValueError, EOFError, Image.DecompressionBombError) as error:
+        raise MediaError("The picture is damaged or cut short; try saving it again or use another file.") from error
+
+
+def _open(source: str | Path | bytes) -> Image.Image:
+    if isinstance(source, bytes):
+        stream: str | Path | io.BytesIO = io.BytesIO(source)
+    elif isinstance(source, str | Path):
+        stream = source
+        if not Path(source).is_file():
+            raise MediaError(f"There is no picture at {str(source)[:200]!r}; give the path of an image file.")
+    else:
+        raise MediaError(f"A picture can be a path, bytes, a PIL image or an array, not a {type(source).__name__}.")
+    limit, Image.MAX_IMAGE_PIXELS = Image.MAX_IMAGE_PIXELS, None  # our own limit, with our own sentence, comes next
+    try:
+        return Image.open(stream)
+    except (UnidentifiedImageError, OSError, SyntaxError, ValueError, EOFError) as error:
+        raise MediaError("This file is not a picture that can be read; use PNG, JPEG, WebP, GIF, BMP or TIFF.") from error
+    finally:
+        Image.MAX_IMAGE_PIXELS = limit
+
+
+def _check_size(width: int, height: int) -> None:
+    if min(width, height) < MIN_SIDE:
+        raise MediaError(f"The picture is {width}x{height} pixels; each side needs at least {MIN_SIDE}.")
+    if width * height > MAX_PIXELS:
+        raise MediaError(
+            f"The picture is {width}x{height}, {width * height / 1e6:.0f} million pixels; "
+            f"the limit is {MAX_PIXELS // 1_000_000} million, so make it smaller first."
+        )
+    if max(width, height) > MAX_ASPECT * min(width, height):
+        raise MediaError(
+            f"The picture is {width}x{height}, too thin to be cut into patches; crop it to at most {MAX_ASPECT:.0f} to 1."
+        )
+
+
+def _to_rgb(picture: Image.Image) -> np.ndarray:
+    if picture.mode in ("I;16", "I;16B", "I;16L", "I", "F"):
+        return _from_array(np.asarray(picture))
+    if "A" in picture.getbands() or "transparency" in picture.info:
+        rgba = picture.convert("RGBA")
+        white = Image.new("RGBA", rgba.size, (255, 255, 255, 255))
+        picture = Image.alpha_composite(white, rgba)
+    return np.asarray(picture.convert("RGB"))
+
+
+def _from_array(array: np.ndarray) -> np.ndarray:
+    if array.ndim not in (2, 3) or (array.ndim == 3 and array.shape[2] not in (1, 3, 4)):
+        raise MediaError(f"An array of shape {array.shape} is not a picture; give (h, w), (h, w, 3) or (h, w, 4).")
+    _check_size(array.shape[1], array.shape[0])
+    if not np.issubdtype(array.dtype, np.number) or np.issubdtype(array.dtype, np.complexfloating):
+        raise MediaError(f"An array of {array.dtype} is not a picture; give uint8, uint16 or floats from 0 to 1.")
+    levels = _to_bytes(array)
+    if levels.ndim == 2:
+        levels = levels[..., None]
+    if levels.shape[2] == 4:
+        alpha = levels[..., 3:].astype(np.float32) / 255
+        levels = np.rint(levels[..., :3] * alpha + 255 * (1 - alpha)).astype(np.uint8)
+    return np.repeat(levels, 3, axis=2) if levels.shape[2] == 1 else levels
+
+
+def _to_bytes(array: np.ndarray) -> np.ndarray:
+    """Brightness levels 0 to 255, whatever the range of the source: floats to 1, 8-bit or 16-bit integers."""
+    if array.dtype == np.uint8:
+        return array
+    values = np.nan_to_num(array.astype(np.float64), posinf=0.0, neginf=0.0)
+    if np.issubdtype(array.dtype, np.floating) and values.max(initial=0.0) <= 1.0:
+        values = values * 255
+    elif array.dtype == np.uint16 or values.max(initial=0.0) > 255:
+        values = values / 257  # 65535 is white
+    return np.clip(np.rint(values), 0, 255).astype(np.uint8)
+
+
+def _finish(pixels: np.ndarray, notes: tuple[str, ...]) -> Media:
+    _check_size(pixels.shape[1], pixels.shape[0])
+    return Media.of([pixels], notes=notes)
