@@ -40,7 +40,8 @@ def pack(pictures: Iterable[Image.Image]) -> Image.Image:
     for i, picture in enumerate(cells):
         ink = picture.crop(picture.getchannel("A").point(lambda a: 255 * (a > 8)).getbbox())
         scale = CONTENT / max(ink.size)
-        ink = ink.resize((max(1, round(ink.width * scale)), max(1, round(ink.height * scale))), Image.Resampling.LANCZOS)
+        size = (max(1, round(ink.width * scale)), max(1, round(ink.height * scale)))
+        ink = ink.resize(size, Image.Resampling.LANCZOS)
         col, row = i % COLUMNS * CELL, i // COLUMNS * CELL
         sheet.paste(ink, (col + (CELL - ink.width) // 2, row + (CELL - ink.height) // 2))
     return sheet

@@ -86,9 +86,10 @@ _IRREGULAR = {
 }  # fmt: skip
 
 READABLE: tuple[str, ...] = (
-    "open", "exit", "stop", "sale", "cafe", "taxi", "hotel", "shop", "menu", "park", "music", "sport", "water", "fresh",
-    "pull", "push", "slow", "north", "south", "east", "west", "fire", "help", "hello", "love", "happy", "lucky", "world",
-    "bank", "zoo", "film", "radio", "paris", "rome", "tokyo", "texas", "monday", "friday", "summer", "winter",
+    "open", "exit", "stop", "sale", "cafe", "taxi", "hotel", "shop", "menu", "park", "music", "sport", "water",
+    "fresh", "pull", "push", "slow", "north", "south", "east", "west", "fire", "help", "hello", "love", "happy",
+    "lucky", "world", "bank", "zoo", "film", "radio", "paris", "rome", "tokyo", "texas", "monday", "friday", "summer",
+    "winter",
 )  # fmt: skip
 """The words that can be written in a scene (3 to 6 letters). None of them names an object."""
 

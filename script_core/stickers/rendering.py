@@ -13,7 +13,7 @@ import cv2
 import numpy as np
 
 from .atlas import CELL, CONTENT, LEVELS, sprites
-from .canvas import RGB, Background, Clutter, Rendered, Scene, Sticker, Word
+from .canvas import RGB, Background, Clutter, Rendered, Scene, Sticker
 
 PATTERNS: tuple[str, ...] = ("flat", "gradient", "stripes", "checker", "noise", "radial")
 CLUTTER: tuple[str, ...] = ("triangle", "ring", "squiggle", "blob", "cross", "zigzag")
