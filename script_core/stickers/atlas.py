@@ -116,7 +116,7 @@ def tint(rgba: np.ndarray, colour: str, ribbon: bool = False) -> np.ndarray:
 def _levels(rgba: np.ndarray) -> tuple[np.ndarray, ...]:
     alpha = rgba[..., 3:].astype(np.float32) / 255
     top = np.dstack([rgba[..., :3] * alpha + 0.5, rgba[..., 3]]).astype(np.uint8)
-    levels = [np.ascontiguousarray(top)]
+    levels: list[np.ndarray] = [np.ascontiguousarray(top)]
     while len(levels) < LEVELS:
         side = levels[-1].shape[0] // 2
         levels.append(cv2.resize(levels[-1], (side, side), interpolation=cv2.INTER_AREA))

@@ -37,10 +37,12 @@ PHRASES: Mapping[str, tuple[str, ...]] = MappingProxyType({
         "how many {ns} are there ?", "how many {ns} can you see ?", "how many {ns} are in the picture ?",
         "how many {ns} do you see ?", "what is the number of {ns} ?",
     ),
+    "count colour": ("how many {colour} {ns} are there ?", "how many {colour} {ns} can you see ?"),
     "where": (
         "where {is} the {n} ?", "where {is} the {n} in the picture ?", "where in the picture {is} the {n} ?",
         "where can you see the {n} ?", "what is the position of the {n} ?",
     ),
+    "where colour": ("where is the {colour} {n} ?", "where is the {colour} {n} in the picture ?"),
     "leftright": (
         "{is} the {n} to the left or right of the {b} ?", "{is} the {n} left or right of the {b} ?",
         "{is} the {n} on the left or right of the {b} ?", "{is} the {n} to the right or left of the {b} ?",

@@ -10,9 +10,7 @@ from __future__ import annotations
 import math
 from collections import Counter, defaultdict
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 from types import MappingProxyType
-from typing import TypeVar
 
 import numpy as np
 
@@ -21,16 +19,14 @@ from .catalogue import (
     ASKED_KINDS,
     COLOURS,
     KIND_OF,
-    KINDS,
-    NAMES,
-    TINTABLE,
     article,
     bare_plural,
     indefinite,
     plural,
     verb,
 )
-from .phrases import CELLS, MOST, PHRASES, PLACES, VOCABULARY
+from .material import Material, Question
+from .phrases import CELLS, MOST, PLACES, VOCABULARY
 
 __all__ = ["CELLS", "KINDS_OF_QUESTION", "MIX", "NEGATIVES", "Question", "VOCABULARY", "ask", "cell_of"]
 
@@ -45,25 +41,6 @@ NEGATIVES: tuple[str, ...] = ("random", "popular", "adversarial")
 CELL_MARGIN = 0.04
 SIDE_MARGIN = 0.08
 CLEAR = 0.75  # the nearest neighbour must be at most this share of the second nearest's distance
-
-T = TypeVar("T")
-
-
-@dataclass(frozen=True)
-class Question:
-    """`kind` is one of `KINDS_OF_QUESTION`; `about` the stickers that the question names or singles out.
-
-    `about` holds every instance of every noun in the question and whatever a kind or a place singles out ("what fruit
-    is there ?"), empty for an absent noun; a number from len(stickers) on means a written word. `words` pairs the
-    position of a noun in `text.split()` with its sticker, only for nouns that name exactly one sticker.
-    """
-
-    text: str
-    answer: str
-    kind: str
-    about: tuple[int, ...] = ()
-    words: tuple[tuple[int, int], ...] = ()
-
 
 def ask(
     scene: Scene,
@@ -105,61 +82,6 @@ def ask(
                 asked[key] = question
                 material.next_yes ^= kind == "existence"
     return list(asked.values())
-
-
-class Material:
-    """What a scene offers to ask about, found once and shared by the makers of all kinds."""
-
-    def __init__(self, scene: Scene, rng: np.random.Generator, negatives: str = "random") -> None:
-        self.scene = scene
-        self.stickers = scene.stickers
-        self.negatives = negatives
-        self._random = rng.random
-        self.next_yes = self.chance(0.5)
-        self.by_name: dict[str, list[int]] = defaultdict(list)
-        for i, sticker in enumerate(scene.stickers):
-            self.by_name[sticker.name].append(i)
-        self.unique = [items[0] for items in self.by_name.values() if len(items) == 1]
-
-    def pick(self, options: Sequence[T]) -> T:
-        return options[int(self._random() * len(options))]
-
-    def chance(self, share: float) -> bool:
-        return self._random() < share
-
-    def weighted(self, weights: Mapping[T, float]) -> T:
-        left = self._random() * sum(weights.values())
-        for option, weight in weights.items():
-            left -= weight
-            if left < 0:
-                return option
-        return next(iter(weights))
-
-    def absent(self) -> str:
-        """A name that is not in the scene, drawn as `negatives` says."""
-        pool: Sequence[str] = NAMES
-        if self.negatives == "popular":
-            pool = _FREQUENT
-        elif self.negatives == "adversarial" and self.by_name:
-            pool = KINDS[KIND_OF[self.pick(list(self.by_name))]]
-        missing = [name for name in pool if name not in self.by_name]
-        return self.pick(missing or [name for name in NAMES if name not in self.by_name])
-
-    def question(
-        self, phrase: str, answer: str, kind: str, about: Sequence[int], parts: Mapping[str, str],
-        nouns: Mapping[str, int] | None = None,
-    ) -> Question:  # fmt: skip
-        """Fill one wording of `phrase` with `parts`; `nouns` are the spoken forms that name exactly one sticker."""
-        text = self.pick(PHRASES[phrase]).format_map(parts)
-        words: tuple[tuple[int, int], ...] = ()
-        if nouns:
-            split = text.split()
-            words = tuple((at, nouns[word]) for at, word in enumerate(split) if word in nouns)
-        return Question(text, answer, kind, tuple(about), words)
-
-
-# The generator draws tintable names twice as often as the others, so they are its "popular" objects.
-_FREQUENT: tuple[str, ...] = tuple(sorted(TINTABLE))
 
 
 def cell_of(sticker: Sticker, margin: float = CELL_MARGIN) -> str | None:
@@ -254,6 +176,11 @@ def _count(m: Material) -> Question:
     value = m.weighted({0: _VALUE_WEIGHTS[0], **weights})
     name = m.pick([n for n, items in m.by_name.items() if len(items) == value]) if value else m.absent()
     about = list(m.by_name[name]) if value else []
+    colours = Counter(m.stickers[i].colour for i in about)
+    if len(colours) > 1 and m.chance(0.4):
+        colour = m.pick(sorted(str(c) for c in colours))
+        about = [i for i in about if str(m.stickers[i].colour) == colour]
+        return m.question("count colour", str(len(about)), "count", about, {"colour": colour, "ns": plural(name)})
     spoken = plural(name)
     nouns = {spoken.split()[-1]: about[0]} if value == 1 else None
     return m.question("count", str(value), "count", about, {"ns": spoken}, nouns)
@@ -265,6 +192,11 @@ _VALUE_WEIGHTS = {0: 0.12, 1: 0.12, 2: 1.0, 3: 1.2, 4: 1.5, 5: 2.0, 6: 2.5}
 
 def _where(m: Material) -> Question | None:
     placed = [(i, place) for i in m.unique if (place := cell_of(m.stickers[i]))]
+    bound = [(i, place) for i in m.unique_in_colour if (place := cell_of(m.stickers[i]))]
+    if bound and (not placed or m.chance(0.3)):
+        at, place = m.pick(bound)
+        name, colour = m.stickers[at].name, str(m.stickers[at].colour)
+        return m.question("where colour", place, "where", (at,), {"n": name, "colour": colour})
     if not placed:
         return None
     at, place = m.pick(placed)

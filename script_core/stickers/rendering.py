@@ -166,7 +166,7 @@ def paint_background(background: Background, side: int) -> np.ndarray:
     """The pattern and its clutter as a fresh uint8 (side, side, 3) RGB array."""
     first, second = background.first, background.second
     if background.pattern == "flat":
-        image = np.empty((side, side, 3), np.uint8)
+        image: np.ndarray = np.empty((side, side, 3), np.uint8)
         image[:] = first
     else:
         field = _field(background, side)
@@ -199,6 +199,7 @@ def _texture(pattern: str, seed: int) -> np.ndarray:
     if pattern not in PATTERNS:
         raise ValueError(f"There is no background pattern {pattern!r}; choose one of {', '.join(PATTERNS)}.")
     ramp = (np.arange(_TILE) + 0.5) / _TILE
+    field: np.ndarray
     if pattern == "gradient":
         field = np.broadcast_to(ramp, (_TILE, _TILE))
     elif pattern == "radial":

@@ -1,0 +1,292 @@
+"""What a visitor types, turned into the wordings that the embedded model was taught.
+
+A 300-word model reads "Is there a puppy in the photo?" only as "is there a dog in the picture ?". The translation is
+plain rules: spelling, synonyms, fillers, then a few changes of form. Nothing is guessed: a word with no known meaning
+stays in the text and is reported.
+"""
+
+from __future__ import annotations
+
+import re
+import unicodedata
+from collections.abc import Iterable
+from dataclasses import dataclass
+from functools import cache
+
+from .catalogue import (
+    ASKED_KINDS,
+    COLOURS,
+    NAMES,
+    PLURAL_ONLY,
+    READABLE,
+    article,
+    bare_plural,
+    indefinite,
+    plural,
+    verb,
+)
+from .phrases import PHRASES, PLACES, VOCABULARY
+from .synonyms import ADJECTIVES, FILLERS, NOUN_SYNONYMS, PAIRS, SYNONYMS
+
+LONGEST = 30  # words; the model has never seen a question of half that length
+SLIP_LENGTH = 4  # shorter words have too many neighbours to correct
+
+
+@dataclass(frozen=True)
+class Understood:
+    """`text`: canonical words with single spaces, ending in "?" (empty if nothing was typed).
+
+    `unknown`: the words that the model does not know, as typed, in order, without repeats. Unknown nouns stay in the
+    text, unknown adjectives and whatever follows the 30th word do not. `taught` tells whether the text is one of the
+    wordings that the model was trained on; on any other its answer is a guess.
+    """
+
+    text: str
+    unknown: tuple[str, ...] = ()
+    taught: bool = False
+
+
+def understand(text: str) -> Understood:
+    """Lower-case, correct, translate and rephrase a typed question. Any string is accepted."""
+    unknown: list[str] = []
+    words = [_word(word, unknown) for word in _merge(_split(text))]
+    kept = [part for word in words for part in word.split()][:LONGEST]
+    if not kept:
+        return Understood("", tuple(dict.fromkeys(unknown)))
+    phrase = " ".join(word for word, before in zip(kept, ["", *kept], strict=False) if word != before)
+    if not is_taught(f"{phrase} ?"):
+        phrase = _rephrase(phrase)
+    return Understood(f"{phrase} ?", tuple(dict.fromkeys(unknown)), is_taught(f"{phrase} ?"))
+
+
+def is_taught(text: str) -> bool:
+    """Whether a canonical text is one of the wordings of `PHRASES`, for any names, colours and places."""
+    return any(pattern.fullmatch(text) for pattern in _taught())
+
+
+@cache
+def _taught() -> tuple[re.Pattern[str], ...]:
+    slots = {
+        "n": NAMES,
+        "b": NAMES,
+        "a": [indefinite(name) for name in NAMES],
+        "any": [bare_plural(name) for name in NAMES],
+        "ns": [*(plural(name) for name in NAMES), *(kind + "s" for kind in ASKED_KINDS), "objects", "things"],
+        "is": ("is", "are"),
+        "kind": ASKED_KINDS,
+        "colour": [*COLOURS, *(f"{article(colour)} {colour}" for colour in COLOURS)],
+        "place": [way for ways in PLACES.values() for way in ways],
+    }
+    groups = {slot: f"(?:{_alternatives(words)})" for slot, words in slots.items()}
+    return tuple(
+        re.compile(phrase.replace("?", r"\?").format_map(groups)) for phrases in PHRASES.values() for phrase in phrases
+    )
+
+
+def _split(text: str) -> list[str]:
+    plain = unicodedata.normalize("NFKC", text).lower().replace("\u2019", "'")
+    plain = re.sub(r"\b(what|where|who|there|it|that)'s\b|\b(what|where|who|there)s\b", r"\1\2 is", plain)
+    plain = re.sub(r"\b(\w+)n't\b", r"\1 not", plain)
+    # "the car's colour" is the colour of the car.
+    plain = re.sub(r"\b(the|this) (\w+)'s? (colou?r|position|location)\b", r"the \3 of the \2", plain)
+    return re.findall(r"\w+", plain.replace("_", " "))
+
+
+def _merge(words: list[str]) -> list[str]:
+    """Replace the runs of words in `PAIRS`, longest first; plurals of their last word count too."""
+    merged: list[str] = []
+    at = 0
+    while at < len(words):
+        for length in (3, 2, 1):
+            run = tuple(words[at : at + length])
+            if len(run) == length and run in PAIRS:
+                merged.extend(PAIRS[run].split())
+                break
+            singular = (*run[:-1], _singular(run[-1])) if len(run) == length else ()
+            if length > 1 and singular in PAIRS and PAIRS[singular] in NAMES:
+                merged.append(bare_plural(PAIRS[singular]))
+                break
+        else:
+            merged.append(words[at])
+            length = 1
+        at += length
+    return merged
+
+
+def _singular(word: str) -> str:
+    for ending, replacement in (("ies", "y"), ("ves", "f"), ("es", ""), ("s", "")):
+        if word.endswith(ending) and len(word) > len(ending) + 2:
+            candidate = word[: -len(ending)] + replacement
+            if candidate in NOUN_SYNONYMS or candidate in SYNONYMS or candidate in _ASKABLE:
+                return candidate
+            if any(run[-1] == candidate for run in PAIRS):
+                return candidate
+    return word
+
+
+# A word that can only be written on a sign ("hello", "water") is not something that can be asked for.
+_ASKABLE: frozenset[str] = frozenset(VOCABULARY) - frozenset(READABLE)
+
+
+def _word(word: str, unknown: list[str]) -> str:
+    """The canonical word or words, "" for one that is dropped; unknown ones are noted."""
+    known = _known(word)
+    if known is not None:
+        return known
+    if word in ADJECTIVES:
+        unknown.append(word)
+        return ""
+    if len(word) >= SLIP_LENGTH:
+        slips = [other for other in _slips(word) if other in _spellings()]
+        # A long word is rarely a slip of a short one: "ther" is "there" before it is "the".
+        near = {_known(other) for other in [o for o in slips if len(o) >= SLIP_LENGTH] or slips}
+        if len(near) == 1:
+            return str(near.pop())
+    unknown.append(word)
+    return word
+
+
+def _known(word: str) -> str | None:
+    if word in FILLERS:
+        return ""
+    if word in _ASKABLE or word in _HELPERS:
+        return word
+    if word in NOUN_SYNONYMS:
+        return NOUN_SYNONYMS[word]
+    if word in SYNONYMS:
+        return SYNONYMS[word]
+    singular = _singular(word)
+    if singular in NOUN_SYNONYMS:
+        return bare_plural(NOUN_SYNONYMS[singular])
+    if singular in SYNONYMS:
+        return SYNONYMS[singular] + ("s" if SYNONYMS[singular] == "object" else "")
+    return None
+
+
+# Understood by the rules of form below, and gone from the text after them.
+_HELPERS: frozenset[str] = frozenset(
+    "it we i could would will show find locate point count contain contains have has hold include includes spot see "
+    "anything many some not that which been was were text reading read written say said says being visible and "
+    "number object describe".split()
+)
+
+
+@cache
+def _spellings() -> frozenset[str]:
+    words = _ASKABLE | set(NOUN_SYNONYMS) | set(SYNONYMS) | {f"{word}s" for word in NOUN_SYNONYMS}
+    return frozenset(word for word in words if len(word) >= SLIP_LENGTH - 1)
+
+
+def _slips(word: str) -> Iterable[str]:
+    """Every string one slip away: a letter missing, added, wrong, or swapped with its neighbour."""
+    letters = "abcdefghijklmnopqrstuvwxyz"
+    cuts = [(word[:i], word[i:]) for i in range(len(word) + 1)]
+    for left, right in cuts:
+        if right:
+            yield left + right[1:]
+        if len(right) > 1:
+            yield left + right[1] + right[0] + right[2:]
+        for letter in letters:
+            yield left + letter + right
+            if right:
+                yield left + letter + right[1:]
+
+
+def _alternatives(words: Iterable[str]) -> str:
+    return "|".join(sorted(words, key=len, reverse=True))
+
+
+_NAME = f"(?:{_alternatives(NAMES)})"
+_ONE_OF = {bare_plural(name): name for name in NAMES if name not in PLURAL_ONLY}
+_MANY = f"(?:{_alternatives({*_ONE_OF, *PLURAL_ONLY})})"
+_COLOUR = f"(?:{_alternatives(COLOURS)})"
+_NOUN = f"(?:(?:{_COLOUR}) )?(?:{_NAME}|{_MANY})"
+_KIND = f"(?:{_alternatives(ASKED_KINDS)})"
+
+# Tried in order, each at most once, on text without the final "?". Left: what people type; right: what was taught.
+_FORMS: tuple[tuple[re.Pattern[str], str], ...] = tuple(
+    (re.compile(pattern), replacement)
+    for pattern, replacement in (
+        (r"^(?:and|(?:can|could|would|will) you|i (?:want|would like) to know)(?: if| whether)? (?!see\b)", ""),
+        (r"^(?:can|could) (?:i|we|you) (?:see|spot|find)\b", "can you see"),
+        (r"^(?:do|did) (?:i|we|you) (?:see|spot|find)\b", "do you see"),
+        (r"\b(in|of|on) (?:the |that )?(?:image|picture)$", r"\1 the picture"),
+        (r"^(?:the )?(?:image|picture)\b", "the picture"),
+        # existence
+        (r"^(?:does|do) (?:it|the (?:image|picture)) (?:contain|have|hold|include|show)", "does the picture show"),
+        (r"^has (?:it|the (?:image|picture))", "does the picture show"),
+        (rf"^(?:(?:a|an|any|some|the) )?({_NOUN})(?: in the picture)?$", r"is there a \1"),
+        (rf"^(?:is|are) (a|an|any|some) ({_NOUN})(?: there| visible)?(?: in the picture)?$", r"is there \1 \2"),
+        (rf"^(?:is|are) there (?:(?:a|an|any|some|the|no) )?({_NOUN})(?: there| visible)?( in the picture)?$",
+         r"is there a \1\2"),
+        (rf"^(can|do) you see (?:(?:a|an|any|some|the) )?({_NOUN})(?: there| in the picture)?$", r"\1 you see a \2"),
+        (rf"^does the picture show (?:(?:a|an|any|some|the) )?({_NOUN})$", r"does the picture show a \1"),
+        (rf"^is it (?:a|an|some) ({_NOUN})$", r"is there a \1"),
+        (rf"^there (?:is|are) (?:(?:a|an|any|some|the) )?({_NOUN})( in the picture)?$", r"is there a \1\2"),
+        # where
+        (rf"^(?:find|locate|show|spot|point(?: to| at)?) (?:(?:the|a|an) )?({_NOUN})(?: in the picture)?$",
+         r"where is the \1"),
+        (rf"^where(?: is| are)? (?:(?:the|a|an) )?({_NOUN})(?: placed)?( in the picture)?$", r"where is the \1\2"),
+        (rf"^where the ({_NOUN}) (?:is|are)$", r"where is the \1"),
+        (r"\bthe (left|right) or (?:to |on )?the (left|right)\b", r"the \1 or \2"),
+        # colour
+        (rf"^(what|which) colour (?:is|are|has|have) (?:(?:the|a|an) )?({_NAME}|{_MANY})$", r"\1 colour is the \2"),
+        (rf"^(?:the )?colour of (?:the )?({_NAME}|{_MANY})$", r"what is the colour of the \1"),
+        (rf"^what is the ({_NAME}|{_MANY}) colour$", r"what is the colour of the \1"),
+        # count
+        (r"^(?:what is )?(?:the )?(?:number of|count(?: of)?(?: all)?(?: the)?) (.+?)(?: are there| in the picture)?$",
+         r"how many \1 are there"),
+        (r"^how many ((?:(?!(?:are|can|do|in)\b)\w+ ?)+)$", r"how many \1 are there"),
+        (r"^how many (.+?) (?:is|are) (?:visible|there in the picture)$", r"how many \1 are there"),
+        (r"^how many ((?:(?!(?:are|can|do)\b)\w+ )+)in the picture$", r"how many \1are in the picture"),
+        # kind
+        (rf"^(what|which) ({_KIND})s?(?: is| are)?(?: there)?$", r"\1 \2 is there"),
+        (rf"^(what|which) ({_KIND})s?(?: is| are)?(?: there)? in the picture$", r"what \2 is in the picture"),
+        (rf"^(what|which) ({_KIND})s? (?:can|do) you see(?: in the picture)?$", r"which \2 can you see"),
+        # reading
+        (r"^(?:what|which) (?:word|text)(?: is| are)?(?: written| there| visible)?(?: in the picture)?$",
+         "what word is written"),
+        (r"^what does (?:it|the (?:text|word|sign|picture)) (?:say|read)$", "what does the sign say"),
+        (r"^(?:read|say) (?:the )?(?:word|text|sign)$", "what word is written"),
+        (r"^what does the sign say$", "what does the sign say"),
+    )
+)
+
+
+def _rephrase(text: str) -> str:
+    for pattern, replacement in _FORMS:
+        text = pattern.sub(replacement, text, count=1).strip()
+    if not text.startswith("is there"):
+        text = re.sub(r"\bimage\b", "picture", text)
+    return _agree(text)
+
+
+def _agree(text: str) -> str:
+    """Number and article: plurals where plurals were taught, singulars elsewhere, "an apple", "some bread"."""
+    if text.startswith("how many "):
+        return re.sub(rf"^(how many (?:{_COLOUR} )?)({_NAME}|{_MANY})\b", _counted, text)
+    # "are there any dogs" was taught, "is there a dogs" was not.
+    text = re.sub(rf"^is there a ({_MANY})\b", _several, text)
+    text = re.sub(rf"\b(the|a|an) ({_MANY})\b", lambda m: f"{m[1]} {_ONE_OF.get(m[2], m[2])}", text)
+    text = re.sub(rf"\b(?:a|an|some) ({_NAME})\b", lambda m: indefinite(m[1]), text)
+    text = re.sub(rf"\b(?:a|an|some|any) ({_COLOUR}) ({_NAME}|{_MANY})\b", _coloured, text)
+    text = re.sub(rf"\bthe ({_COLOUR}) ({_MANY})\b", lambda m: f"the {m[1]} {_ONE_OF.get(m[2], m[2])}", text)
+    text = re.sub(rf"^(where(?: in the picture)?) (?:is|are) the ({_NAME})\b", _verbed, text)
+    return re.sub(rf"^(?:is|are) the ({_NAME})\b", lambda m: f"{verb(m[1])} the {m[1]}", text)
+
+
+def _counted(match: re.Match[str]) -> str:
+    return match[1] + plural(_ONE_OF.get(match[2], match[2]))
+
+
+def _several(match: re.Match[str]) -> str:
+    # "sheep", "bread" and "scissors" are their own plural: there the singular form is the safe one.
+    return match[0] if match[1] in NAMES else f"are there any {match[1]}"
+
+
+def _coloured(match: re.Match[str]) -> str:
+    return f"{article(match[1])} {match[1]} {_ONE_OF.get(match[2], match[2])}"
+
+
+def _verbed(match: re.Match[str]) -> str:
+    return f"{match[1]} {verb(match[2])} the {match[2]}"
