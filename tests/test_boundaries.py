@@ -13,12 +13,14 @@ FILES = sorted([*ROOT.glob("script_core/**/*.py"), *ROOT.glob("ui/**/*.py"), ROO
 def imported(path: Path) -> set[str]:
     """Every module a file imports anywhere, as dotted names; `from a import b` counts as a and a.b."""
     found: set[str] = set()
+    package = path.relative_to(ROOT).parts[:-1]
     for node in ast.walk(ast.parse(path.read_text())):
         if isinstance(node, ast.Import):
             found |= {alias.name for alias in node.names}
-        elif isinstance(node, ast.ImportFrom) and node.module:
-            assert node.level == 0, f"{path}: write absolute imports"
-            found |= {node.module} | {f"{node.module}.{alias.name}" for alias in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            above = package[: len(package) - node.level + 1] if node.level else ()
+            module = ".".join([*above, *([node.module] if node.module else [])])
+            found |= {module} | {f"{module}.{alias.name}" for alias in node.names}
     return found
 
 
