@@ -1,0 +1,262 @@
+"""Turns scenes and questions into tensors: rendered patches with their owners, fake visual tokens, packed questions."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from script_core.stickers.canvas import Scene
+from script_core.stickers.catalogue import COLOURS, NAMES
+from script_core.stickers.model import PATCH, patch_centres
+from script_core.stickers.questions import Question, ask
+from script_core.stickers.rendering import coverage, render
+from script_core.stickers.scenes import make_scene
+from script_core.stickers.tokenizer import CUE, EOS, encode
+
+TRAINING_SEED = 1_000_000  # every seed from here on is training; smaller ones are held out
+BACKGROUND, MIXED = -1, -2  # owners of a patch that shows no sticker, or too little of one to be judged
+
+NAME_INDEX = {name: i for i, name in enumerate(NAMES)}
+COLOUR_INDEX = {colour: i for i, colour in enumerate(COLOURS)}
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """What is drawn: scene ranges and the mix of question kinds."""
+
+    objects: tuple[int, int] = (1, 9)
+    sizes: tuple[float, float] = (0.11, 0.45)
+    duplicates: float = 0.3
+    mix: Mapping[str, float] | None = None
+    count: int = 8
+
+
+@dataclass(frozen=True)
+class Picture:
+    """A rendered scene as patches: uint8 (n, 588), and per patch the sticker that covers it (or BACKGROUND, MIXED)."""
+
+    scene: Scene
+    patches: np.ndarray
+    owner: np.ndarray
+
+
+def picture(scene: Scene, side: int) -> Picture:
+    """Render at `side` pixels and cut into patches; a sticker owns a patch from a quarter of its area on."""
+    shown = render(scene, side)
+    grid = side // PATCH
+    patches = shown.image.reshape(grid, PATCH, grid, PATCH, 3).transpose(0, 2, 1, 3, 4).reshape(grid * grid, -1)
+    owner = np.full(grid * grid, BACKGROUND, np.int16)
+    if scene.stickers:
+        share = coverage(shown.owner, PATCH, len(scene.stickers))
+        best = share.argmax(1)
+        most = share[np.arange(len(best)), best]
+        owner = np.where(most > 0.25, best, np.where(most > 0.02, MIXED, BACKGROUND)).astype(np.int16)
+    return Picture(scene, patches, owner)
+
+
+class Pool:
+    """A ring of rendered pictures. Each is drawn about 1 / fresh times, with other patches and other questions."""
+
+    def __init__(self, recipe: Recipe, side: int, seed: int, size: int = 512, fresh: float = 0.4) -> None:
+        self.recipe, self.side, self.size, self.fresh = recipe, side, size, fresh
+        self.rng = np.random.default_rng(seed)
+        self.held: list[Picture] = []
+        self.owed = 0.0
+        self.next = 0
+
+    def draw(self, count: int) -> list[Picture]:
+        """`count` pictures, some of them new."""
+        self.owed += count * self.fresh
+        new = max(int(self.owed), count - len(self.held))
+        self.owed = max(self.owed - new, 0.0)
+        r = self.recipe
+        made = [
+            picture(make_scene(self.rng, objects=r.objects, sizes=r.sizes, duplicates=r.duplicates), self.side)
+            for _ in range(new)
+        ]
+        old = [self.held[i] for i in self.rng.integers(len(self.held), size=count - new)] if count > new else []
+        for item in made:
+            if len(self.held) < self.size:
+                self.held.append(item)
+            else:
+                self.held[self.next % self.size] = item
+                self.next += 1
+        return made + old
+
+
+@dataclass(frozen=True)
+class Facts:
+    """What is true of each visual token, (b, k) each: name and colour index (-1: none), kind of owner, position."""
+
+    owner: Tensor
+    name: Tensor
+    colour: Tensor
+    xy: Tensor  # (b, k, 2) centre of the token's own patch
+    centre: Tensor  # (b, k, 2) centre of the sticker that owns it (its own centre for background)
+
+
+def choose(owner: np.ndarray, keep: int, rng: np.random.Generator, favour: float) -> np.ndarray:
+    """Indices of `keep` patches in raster order; a sticker's patch is `favour` times as likely as background."""
+    weight = np.where(owner == BACKGROUND, 1.0, favour)
+    keys = rng.random(len(owner)) ** (1.0 / weight)
+    return np.sort(np.argpartition(-keys, keep - 1)[:keep]) if keep < len(owner) else np.arange(len(owner))
+
+
+def visual_batch(
+    pictures: Sequence[Picture], keep: Sequence[np.ndarray] | None
+) -> tuple[Tensor, Tensor | None, Facts]:
+    """Pixels (b, k, 588) uint8 of the kept patches, their indices (b, k) or None for all, and their facts."""
+    n = len(pictures[0].owner)
+    centres = patch_centres(int(n**0.5)).numpy()
+    rows = [np.arange(n)] * len(pictures) if keep is None else list(keep)
+    pixels = np.stack([p.patches if keep is None else p.patches[k] for p, k in zip(pictures, rows, strict=True)])
+    owner = np.stack([p.owner[k] for p, k in zip(pictures, rows, strict=True)]).astype(np.int64)
+    xy = np.stack([centres[k] for k in rows])
+    facts = facts_of([p.scene for p in pictures], owner, xy)
+    return torch.from_numpy(pixels), None if keep is None else torch.from_numpy(np.stack(rows)), facts
+
+
+def facts_of(scenes: Sequence[Scene], owner: np.ndarray, xy: np.ndarray) -> Facts:
+    """Look up what the owners (b, k) are; `xy` (b, k, 2) are the tokens' own positions."""
+    name, colour, centre = np.full(owner.shape, -1), np.full(owner.shape, -1), xy.astype(np.float32).copy()
+    for i, scene in enumerate(scenes):
+        if not scene.stickers:
+            continue
+        mine = owner[i] >= 0
+        which = owner[i][mine]
+        name[i, mine] = np.array([NAME_INDEX[s.name] for s in scene.stickers])[which]
+        colour[i, mine] = np.array([COLOUR_INDEX.get(s.colour or "", -1) for s in scene.stickers])[which]
+        centre[i, mine] = np.array([(s.x, s.y) for s in scene.stickers], np.float32)[which]
+    as_tensor = torch.from_numpy
+    return Facts(as_tensor(owner.astype(np.int64)), as_tensor(name), as_tensor(colour),
+                 as_tensor(xy.astype(np.float32)), as_tensor(centre))
+
+
+def symbolic_facts(scenes: Sequence[Scene], tokens: int, rng: np.random.Generator) -> Facts:
+    """`tokens` fake visual tokens per scene, as patches of stickers would be: scattered over each, raster order.
+
+    Every sticker gets at least one token as long as there are enough; up to 70 % show background.
+    """
+    owners, places = [], []
+    for scene in scenes:
+        n = len(scene.stickers)
+        owner = np.full(tokens, BACKGROUND)
+        if n:
+            weight = np.array([s.size for s in scene.stickers]) ** 2 + 0.005
+            count = max(int(tokens * (1 - 0.7 * rng.random())), min(n, tokens))
+            first = rng.permutation(n)[:count]
+            rest = rng.choice(n, size=count - len(first), p=weight / weight.sum())
+            owner[:count] = np.concatenate([first, rest])
+        xy = rng.random((tokens, 2))
+        mine = owner >= 0
+        if n:
+            at = np.array([(s.x, s.y, s.size) for s in scene.stickers])[owner[mine]]
+            xy[mine] = np.clip(at[:, :2] + (rng.random((len(at), 2)) - 0.5) * 0.7 * at[:, 2:], 0.02, 0.98)
+        order = np.lexsort((xy[:, 0], np.floor(xy[:, 1] * 24)))
+        owners.append(owner[order])
+        places.append(xy[order])
+    return facts_of(scenes, np.stack(owners), np.stack(places))
+
+
+@dataclass(frozen=True)
+class Packed:
+    """Questions and answers of b scenes, packed: `ids` (b, t), `offset` (b, t) position within its own question,
+    `segment` (b, t) question number (-1: padding). `at` (m, 2) are the (scene, token) pairs that predict `label` (m,);
+    `owner` (m,) numbers the question they belong to. `point_at` (p, 2) are noun tokens, `point_xy` (p, 2) what they
+    name; `compare_at` (c, 2) are cue tokens of comparisons, `compare_xy` (c, 2) the difference of the two centres.
+    """
+
+    ids: Tensor
+    offset: Tensor
+    segment: Tensor
+    at: Tensor
+    label: Tensor
+    owner: Tensor
+    kinds: tuple[str, ...]
+    yes: tuple[str, ...]
+    point_at: Tensor
+    point_xy: Tensor
+    compare_at: Tensor
+    compare_xy: Tensor
+
+
+@dataclass
+class _Rows:
+    at: list[tuple[int, int]] = field(default_factory=list)
+    label: list[int] = field(default_factory=list)
+    owner: list[int] = field(default_factory=list)
+    kinds: list[str] = field(default_factory=list)
+    answers: list[str] = field(default_factory=list)
+    point_at: list[tuple[int, int]] = field(default_factory=list)
+    point_xy: list[tuple[float, float]] = field(default_factory=list)
+    compare_at: list[tuple[int, int]] = field(default_factory=list)
+    compare_xy: list[tuple[float, float]] = field(default_factory=list)
+
+
+def pack(scenes: Sequence[Scene], asked: Sequence[Sequence[Question]], vocabulary: dict[str, int]) -> Packed:
+    """Pack all questions of a scene into one row; each reads the picture and itself, never another question."""
+    rows = _Rows()
+    sequences: list[tuple[list[int], list[int], list[int]]] = []
+    for b, (scene, questions) in enumerate(zip(scenes, asked, strict=True)):
+        ids: list[int] = []
+        offset: list[int] = []
+        segment: list[int] = []
+        for s, question in enumerate(questions):
+            words = encode(vocabulary, question.text)
+            answer = [*encode(vocabulary, question.answer), EOS]
+            sequence = [*words, vocabulary[CUE], *answer[:-1]]
+            start, cue = len(ids), len(ids) + len(words)
+            ids += sequence
+            offset += range(len(sequence))
+            segment += [s] * len(sequence)
+            rows.at += [(b, cue + i) for i in range(len(answer))]
+            rows.label += answer
+            rows.owner += [len(rows.kinds)] * len(answer)
+            rows.kinds.append(question.kind)
+            rows.answers.append(question.answer)
+            where = [(scene.stickers[k].x, scene.stickers[k].y) for _, k in question.words]
+            rows.point_at += [(b, start + w) for w, _ in question.words]
+            rows.point_xy += where
+            if question.kind in ("leftright", "abovebelow") and len(where) == 2:
+                rows.compare_at.append((b, cue))
+                rows.compare_xy.append((where[0][0] - where[1][0], where[0][1] - where[1][1]))
+        sequences.append((ids, offset, segment))
+    longest = max(len(ids) for ids, _, _ in sequences)
+    full = np.zeros((3, len(sequences), longest), np.int64)
+    full[2] = -1
+    for b, parts in enumerate(sequences):
+        for i, part in enumerate(parts):
+            full[i, b, : len(part)] = part
+    ids_, offset_, segment_ = (torch.from_numpy(x) for x in full)
+
+    def pairs(values: Sequence[tuple[float, float]], kind: torch.dtype) -> Tensor:
+        return torch.tensor(values, dtype=kind).reshape(-1, 2)
+
+    return Packed(
+        ids_, offset_, segment_, pairs(rows.at, torch.int64), torch.tensor(rows.label), torch.tensor(rows.owner),
+        tuple(rows.kinds), tuple(rows.answers), pairs(rows.point_at, torch.int64), pairs(rows.point_xy, torch.float32),
+        pairs(rows.compare_at, torch.int64), pairs(rows.compare_xy, torch.float32))
+
+
+def ask_all(scenes: Sequence[Scene], recipe: Recipe, rng: np.random.Generator) -> list[list[Question]]:
+    return [ask(scene, rng, recipe.count, recipe.mix) for scene in scenes]
+
+
+def positions_and_mask(packed: Packed, visual: Tensor, dtype: torch.dtype) -> tuple[Tensor, Tensor]:
+    """Position ids (b, 1 + k + t) and the additive mask (b, 1, t, 1 + k + t).
+
+    `visual` (b, k): position ids of the visual tokens, ascending; the text follows the largest of them.
+    """
+    b, t = packed.ids.shape
+    start = torch.zeros(b, 1, dtype=torch.int64)
+    text = visual.amax(1, keepdim=True) + 1 + packed.offset
+    positions = torch.cat([start, visual, text], 1)
+    same = packed.segment[:, :, None] == packed.segment[:, None, :]
+    causal = torch.ones(t, t, dtype=torch.bool).tril()
+    blocked = torch.zeros(b, t, t, dtype=dtype).masked_fill(~(same & causal), -1e4)
+    mask = torch.cat([torch.zeros(b, t, 1 + visual.shape[1], dtype=dtype), blocked], 2)
+    return positions, mask[:, None]
