@@ -3,12 +3,22 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import ClassVar, Protocol, runtime_checkable
+from typing import ClassVar, Protocol, TypeVar, runtime_checkable
 
 import torch
 from torch import Tensor
 
 from script_core.tokens import Query, Selection, VisualTokens
+
+T = TypeVar("T")
+
+# What a method may need from a model, in words for the page.
+NEEDS = {
+    "joint": "image patches and text in one embedding space",
+    "cls_attention": "the attention of the vision encoder's CLS token",
+    "encoder": "the hidden states, keys and CLS attention of the vision encoder",
+    "in_model": "a language model whose layers can be run one by one",
+}
 
 
 class CannotPrune(ValueError):
@@ -117,6 +127,13 @@ class InsidePruner(Protocol):
     def begin(self, tokens: VisualTokens, query: Query, budget: int, layers: int) -> InsideRun:
         """A fresh run for one prefill."""
         ...
+
+
+def require(value: T | None, what: str, title: str) -> T:
+    """`value`, or `CannotPrune` in words if the model does not offer it. `what` is one of a method's `needs`."""
+    if value is None:
+        raise CannotPrune(f"{title} needs {NEEDS[what]}, which this model does not have.")
+    return value
 
 
 def split_budget(budget: int, sizes: list[int]) -> list[int]:

@@ -22,15 +22,12 @@ from torch import Tensor
 
 from script_core import dpp, graph, relevance, similarity
 from script_core.pruners.base import CannotPrune, check_budget, highest_first, lowest_first, split_budget
+from script_core.pruners.walks import REACH, walks
 from script_core.tokens import Query, Selection, VisualTokens
 
 TAU = 0.5  # the paper's one hint; the authors' code uses 0.2
 GAMMA = 1.0
 P = 0.5  # share of tokens that GSP drops; the paper leaves it open
-
-# Blocks up to this size are walked to their end, so that the page can move the budget by itself. Larger ones are
-# walked this far, or until the budget is met, twice as far each time.
-WALK = 1024
 
 
 @dataclass(frozen=True)
@@ -43,7 +40,7 @@ class Script:
     on, the selection is uniformly random with `seed`.
 
     The selection of any other budget m' follows without the model: `Selection.order` lists, block after block, the
-    whole order of each block (of a block over `WALK` tokens, a part that covers the budget). Split m' with
+    whole order of each block (of a block over `walks.REACH` tokens, a part that covers the budget). Split m' with
     `split_budget`, get each block's G from `graph.survivors(redundancy, p, share)`, take the first `share` tokens of
     the block's order that lie in G.
     """
@@ -114,7 +111,7 @@ class Script:
         if self.order == "cascade" and self.gsp:
             yield tuple(cascade(tokens, index, repeats[index], weight[index], self.p) for index in members)
             return
-        reach = WALK
+        reach = REACH
         while True:
             yield walks(tokens, self.scope, weight, reach)
             reach *= 2
@@ -163,24 +160,6 @@ def redundancy(tokens: VisualTokens, scope: str, tau: float, gamma: float) -> Te
     for index, edges in zip(similarity.members(tokens, scope), graphs, strict=True):
         scores[index] = graph.redundancy_of(edges, tau, gamma)
     return scores
-
-
-def walks(tokens: VisualTokens, scope: str, weight: Tensor, reach: int) -> tuple[Tensor, ...]:
-    """The first `reach` picks of each block's greedy order as token indices.
-
-    They depend on the question through `weight` (n,) alone and are kept beside the tokens: tau, gamma, p and the
-    budget reuse them.
-    """
-
-    def build() -> tuple[Tensor, ...]:
-        known = similarity.of(tokens, scope)
-        orders = []
-        for index, rows in zip(known.members, known.rows, strict=True):
-            order, _ = dpp.greedy_walk(rows, similarity.array(weight[index]), reach)
-            orders.append(index[torch.from_numpy(order)])
-        return tuple(orders)
-
-    return similarity.derived(tokens, ("walk", scope, reach, weight.numpy().tobytes()), build)
 
 
 def cascade(tokens: VisualTokens, index: Tensor, repeats: Tensor, weight: Tensor, p: float) -> Tensor:

@@ -1,0 +1,192 @@
+"""SparseVLM v1 (ICML 2025, arXiv:2410.04417): the question's telling words rate visual tokens; dropped ones recycle.
+
+1. raters     text tokens whose mean share in softmax(E_vis E_text^T) is above average, once, on input embeddings
+2. prune      after three layers: attention of the raters to each visual token in that layer, mean over heads and raters
+3. recycle    the better part of what is dropped is clustered (DPC-KNN); each cluster's mean joins the kept tokens
+
+Authors' code: cluster densities get random noise. Here: none, so that a run can be repeated.
+Authors: the configurations are named by the mean of tokens leaving each layer. Here: budgets mean tokens entering, and
+the note gives both. Other budgets than theirs use a schedule of ours in the proportion of their largest one.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+import torch
+from torch import Tensor
+
+from script_core.pruners.base import CannotPrune, Cut, InsideRun, LayerView, check_budget, highest_first
+from script_core.pruners.inside import DEPTH, Run, at_depth, entering, over_heads, top
+from script_core.tokens import Query, VisualTokens
+
+CUTS = (3, 7, 16)  # before these layers, that is after layers 2, 6 and 15
+PUBLISHED = {192: (300, 200, 110), 128: (303, 110, 36), 96: (238, 48, 26), 64: (66, 30, 17)}  # of 576, 32 layers
+SHAPE = (300, 200, 110)
+RECYCLED = 0.3
+PER_CLUSTER = 10
+
+
+@dataclass(frozen=True)
+class SparseVLM:
+    """adaptive: keep as many tokens as the rank of the raters' attention instead of the schedule's number."""
+
+    adaptive: bool = False
+
+    name: ClassVar[str] = "sparsevlm"
+    title: ClassVar[str] = "SparseVLM"
+    acts: ClassVar[str] = "inside"
+    reads_question: ClassVar[bool] = True
+    needs: ClassVar[frozenset[str]] = frozenset({"in_model"})
+
+    def schedule(self, budget: int, total: int, layers: int) -> tuple[int, ...]:
+        kept, _ = plan(budget, total, layers)
+        return _counts(tuple(kept.values()), total, tuple(kept), layers)
+
+    def begin(self, tokens: VisualTokens, query: Query, budget: int, layers: int) -> InsideRun:
+        kept, published = plan(budget, len(tokens), layers)
+        counts = self.schedule(budget, len(tokens), layers)
+        average = sum(counts) / layers
+        note = (
+            f"The authors' configuration for {budget} (named by tokens leaving each layer); {average:.1f} enter on "
+            "average."
+            if published
+            else f"A schedule of ours in the authors' proportions; {average:.1f} tokens enter a layer on average."
+        )
+        if self.adaptive:
+            note = f"The rank of the raters' attention chose the counts; the budget of {budget} was not used."
+        return SparseRun(len(tokens), layers, kept, self.adaptive, (note,) if kept else ())
+
+
+class SparseRun(Run):
+    """Prunes by the raters' attention and recycles. Recycled rows are visual rows and may be pruned later."""
+
+    def __init__(
+        self, total: int, layers: int, plan: dict[int, int], adaptive: bool, notes: tuple[str, ...]
+    ) -> None:
+        super().__init__(total, layers, plan, self._relation, "compact", notes)
+        self._adaptive = adaptive
+        self._raters: Tensor | None = None
+
+    def cut(self, view: LayerView) -> Cut | None:
+        if self._raters is None and self._plan:
+            rows = torch.nonzero(view.visual).flatten().cpu()
+            after = int(rows[-1]) + 1
+            inputs = view.inputs.detach().to("cpu", torch.float32)
+            self._raters = raters(inputs[rows], inputs[after:])[1] - (len(inputs) - after)  # counted from the end
+        return super().cut(view)
+
+    def _relation(self, view: LayerView) -> Tensor:
+        assert self._raters is not None
+        self._attention = over_heads(view.attention(len(view.hidden) + self._raters))[:, view.visual.cpu()]
+        return self._attention.mean(dim=0)
+
+    def choose(self, view: LayerView, rows: Tensor, keep: int) -> Tensor:
+        self.scores = self._relation(view)
+        if self._adaptive:
+            keep = max(1, int(torch.linalg.matrix_rank(self._attention)))
+        return top(self.scores, min(keep, len(rows) - 1))
+
+    def merge(self, view: LayerView, rows: Tensor, chosen: Tensor) -> Tensor | None:
+        dropped = torch.ones(len(rows), dtype=torch.bool)
+        dropped[chosen] = False
+        states = view.hidden[rows[dropped].to(view.hidden.device)]
+        return recycle(states, self.scores[dropped]).to(view.hidden)
+
+
+def plan(budget: int, total: int, layers: int) -> tuple[dict[int, int], bool]:
+    """Layer -> visual tokens kept there (before recycling), and whether the authors published this schedule.
+
+    Raises `CannotPrune` if the layers before the first cut alone exceed the budget.
+    """
+    budget = check_budget(budget, total)
+    if budget == total:
+        return {}, True
+    cuts = at_depth(CUTS, layers)
+    if layers == DEPTH and total == 576 and budget in PUBLISHED:
+        return dict(zip(cuts, PUBLISHED[budget], strict=True)), True
+    low, high = 0.0, float(total)
+    for _ in range(60):
+        scale = (low + high) / 2
+        short = sum(_counts(_scaled(scale, total), total, cuts, layers)) < layers * budget
+        low, high = (scale, high) if short else (low, scale)
+    kept = min(
+        (_scaled(scale, total) for scale in (low, high)),
+        key=lambda kept: abs(sum(_counts(kept, total, cuts, layers)) - layers * budget),
+    )
+    reached = sum(_counts(kept, total, cuts, layers)) / layers
+    if reached > budget + 0.5:
+        raise CannotPrune(
+            f"SparseVLM cannot average {budget} visual tokens: its first {cuts[0]} of {layers} layers see all {total}, "
+            f"which alone makes an average of {cuts[0] * total / layers:g}, and recycled tokens bring it to "
+            f"{reached:.0f}."
+        )
+    return dict(zip(cuts, kept, strict=True)), False
+
+
+def _scaled(scale: float, total: int) -> tuple[int, ...]:
+    """Tokens kept at each cut: the authors' proportions times `scale`, at least 1, one fewer than before at most."""
+    kept, current = [], total
+    for share in SHAPE:
+        keep = max(1, min(round(scale * share), current - 1))
+        kept.append(keep)
+        current = keep + recycled(current - keep)
+    return tuple(kept)
+
+
+def _counts(kept: tuple[int, ...], total: int, cuts: tuple[int, ...], layers: int) -> tuple[int, ...]:
+    """Visual tokens that enter each layer, recycled ones included."""
+    plan, current = {}, total
+    for cut, keep in zip(cuts, kept, strict=True):
+        current = keep + recycled(current - keep)
+        plan[cut] = current
+    return entering(plan, total, layers)
+
+
+def recycled(dropped: int) -> int:
+    """How many tokens `recycle` makes of so many dropped ones."""
+    return (int(RECYCLED * dropped) + 1) // PER_CLUSTER + 1 if dropped > 0 else 0
+
+
+def raters(visual_embeds: Tensor, text_embeds: Tensor) -> tuple[Tensor, Tensor]:
+    """Text tokens that may rate: visual_embeds (n, d), text_embeds (t, d) -> scores (t,) float32, indices ascending.
+
+    If no score is above the average (they are all equal), every text token rates.
+    """
+    visual, text = visual_embeds.detach().cpu().double(), text_embeds.detach().cpu().double()
+    scores = torch.softmax(visual @ text.T, dim=1).mean(dim=0)
+    above = torch.nonzero(scores > scores.mean()).flatten()
+    return scores.to(torch.float32), above if len(above) else torch.arange(len(scores))
+
+
+def prune(attention: Tensor, raters: Tensor, start: int, n: int, keep: int) -> tuple[Tensor, Tensor]:
+    """Rate and cut: attention (H, T_text, L) of the text rows, raters among those rows, image at [start, start + n).
+
+    Returns relation (n,) float32 and the kept indices into the image, ascending: `min(keep, n - 1)` of them.
+    """
+    relation = over_heads(attention)[raters.cpu()].mean(dim=0)[start : start + n]
+    return relation.to(torch.float32), top(relation, min(keep, n - 1))
+
+
+def recycle(layer_output_of_dropped: Tensor, relation_of_dropped: Tensor) -> Tensor:
+    """Merge the better part of the dropped tokens: states (r, d), relation (r,) -> (c, d) float32.
+
+    Of the int(0.3 r) + 1 tokens of highest relation, DPC-KNN finds int(that / 10) + 1 centres: dense tokens (small mean
+    squared distance to their nearest neighbours) that are far from any denser one. Each token joins its nearest centre.
+    """
+    if not len(relation_of_dropped):
+        return layer_output_of_dropped.detach().cpu().float()
+    best = highest_first(relation_of_dropped.detach().cpu().double())[: int(RECYCLED * len(relation_of_dropped)) + 1]
+    tokens = layer_output_of_dropped.detach().cpu().double()[best]
+    clusters = len(best) // PER_CLUSTER + 1
+    distance = torch.cdist(tokens, tokens, compute_mode="donot_use_mm_for_euclid_dist") / tokens.shape[1] ** 0.5
+    nearest = torch.sort(distance, dim=1).values[:, :clusters]
+    density = torch.exp(-nearest.square().mean(dim=1))
+    denser = density[None, :] > density[:, None]
+    to_denser = torch.where(denser, distance, distance.max()).amin(dim=1)
+    centres = highest_first(density * to_denser)[:clusters]
+    joined = distance[:, centres].argmin(dim=1)
+    joined[centres] = torch.arange(clusters)
+    total = torch.zeros(clusters, tokens.shape[1], dtype=tokens.dtype).index_add_(0, joined, tokens)
+    return (total / (joined.bincount(minlength=clusters)[:, None] + 1e-6)).to(torch.float32)

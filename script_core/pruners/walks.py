@@ -1,0 +1,32 @@
+"""Greedy DPP orders of a whole encoding, kept beside it: tau, gamma, p and the budget reuse them."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from script_core import dpp, similarity
+from script_core.tokens import VisualTokens
+
+# Blocks up to this size are walked to their end, so that the page can move the budget by itself. Larger ones are
+# walked this far, or until the budget is met, twice as far each time.
+REACH = 1024
+
+
+def walks(
+    tokens: VisualTokens, scope: str, weight: Tensor, reach: int = REACH, floor: float = dpp.FLOOR
+) -> tuple[Tensor, ...]:
+    """The first `reach` picks of each block's greedy order, as token indices.
+
+    The question matters through `weight` (n,) alone, so equal weights share one walk.
+    """
+
+    def build() -> tuple[Tensor, ...]:
+        known = similarity.of(tokens, scope)
+        orders = []
+        for index, rows in zip(known.members, known.rows, strict=True):
+            order, _ = dpp.greedy_walk(rows, similarity.array(weight[index]), reach, floor)
+            orders.append(index[torch.from_numpy(order)])
+        return tuple(orders)
+
+    return similarity.derived(tokens, ("walks", scope, reach, floor, weight.numpy().tobytes()), build)
