@@ -1,14 +1,15 @@
 """The sticker pictures: built once from an emoji font into an atlas, loaded as premultiplied sprites, tinted.
 
-`python -m script_core.stickers.atlas --font NotoColorEmoji.ttf` rebuilds `assets/stickers/noto.webp`; at run time
-only that file is read.
+`python -m script_core.stickers.atlas --font NotoColorEmoji.ttf` rebuilds `assets/stickers/noto.webp`, the style that
+the embedded model learns from; `--pictures FOLDER` rebuilds `twemoji.webp`, a style that it never sees, from pictures
+named by code point ("1f436.png"). At run time only the two WebP files are read.
 """
 
 from __future__ import annotations
 
 import argparse
 import math
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from functools import cache
 from pathlib import Path
 
@@ -22,7 +23,7 @@ CELL = 128
 CONTENT = 124  # the longer side of a picture inside its cell: the margin keeps edges soft when it is rotated
 COLUMNS = 10
 LEVELS = 4  # mip levels: 128, 64, 32, 16 pixels
-STYLES: tuple[str, ...] = ("noto",)
+STYLES: tuple[str, ...] = ("noto", "twemoji")
 FOLDER = Path(__file__).resolve().parents[2] / "assets" / "stickers"
 
 # Measured by eye on the rendered sheet: bright enough that orange is not brown and yellow not olive, and far enough
@@ -57,9 +58,15 @@ def font_pictures(font: Path) -> Iterable[Image.Image]:
         yield canvas
 
 
-def build(pictures: Callable[[], Iterable[Image.Image]], target: Path) -> None:
+def folder_pictures(folder: Path) -> Iterable[Image.Image]:
+    """The emoji of every name from PNG files named by code point."""
+    for code in EMOJI.values():
+        yield Image.open(folder / f"{code}.png").convert("RGBA")
+
+
+def build(pictures: Iterable[Image.Image], target: Path) -> None:
     """Write an atlas. Lossless WebP; colour under fully transparent pixels is dropped, which is most of the saving."""
-    pack(pictures()).save(target, lossless=True, quality=100, method=6, exact=False)
+    pack(pictures).save(target, lossless=True, quality=100, method=6, exact=False)
 
 
 @cache
@@ -124,9 +131,15 @@ def _levels(rgba: np.ndarray) -> tuple[np.ndarray, ...]:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description="Rebuild the sticker atlas from a colour emoji font.")
-    parser.add_argument("--font", type=Path, required=True, help="path of NotoColorEmoji.ttf (bitmap build)")
-    build(lambda: font_pictures(parser.parse_args().font), FOLDER / "noto.webp")
+    parser = argparse.ArgumentParser(description="Rebuild a sticker atlas.")
+    source = parser.add_mutually_exclusive_group(required=True)
+    source.add_argument("--font", type=Path, help="path of NotoColorEmoji.ttf (the bitmap build)")
+    source.add_argument("--pictures", type=Path, help="folder with Twemoji as PNG files of 128 px or more")
+    given = parser.parse_args()
+    if given.font:
+        build(font_pictures(given.font), FOLDER / "noto.webp")
+    else:
+        build(folder_pictures(given.pictures), FOLDER / "twemoji.webp")
 
 
 if __name__ == "__main__":

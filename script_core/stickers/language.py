@@ -29,7 +29,7 @@ from .phrases import PHRASES, PLACES, VOCABULARY
 from .synonyms import ADJECTIVES, FILLERS, NOUN_SYNONYMS, PAIRS, SYNONYMS
 
 LONGEST = 30  # words; the model has never seen a question of half that length
-SLIP_LENGTH = 4  # shorter words have too many neighbours to correct
+SLIP_LENGTHS = range(4, 21)  # shorter words have too many neighbours to correct, longer ones are no slips
 
 
 @dataclass(frozen=True)
@@ -54,8 +54,7 @@ def understand(text: str) -> Understood:
     if not kept:
         return Understood("", tuple(dict.fromkeys(unknown)))
     phrase = " ".join(word for word, before in zip(kept, ["", *kept], strict=False) if word != before)
-    if not is_taught(f"{phrase} ?"):
-        phrase = _rephrase(phrase)
+    phrase = _agree(phrase if is_taught(f"{phrase} ?") else _rephrase(phrase))
     return Understood(f"{phrase} ?", tuple(dict.fromkeys(unknown)), is_taught(f"{phrase} ?"))
 
 
@@ -136,10 +135,10 @@ def _word(word: str, unknown: list[str]) -> str:
     if word in ADJECTIVES:
         unknown.append(word)
         return ""
-    if len(word) >= SLIP_LENGTH:
+    if len(word) in SLIP_LENGTHS:
         slips = [other for other in _slips(word) if other in _spellings()]
         # A long word is rarely a slip of a short one: "ther" is "there" before it is "the".
-        near = {_known(other) for other in [o for o in slips if len(o) >= SLIP_LENGTH] or slips}
+        near = {_known(other) for other in [o for o in slips if len(o) >= SLIP_LENGTHS[0]] or slips}
         if len(near) == 1:
             return str(near.pop())
     unknown.append(word)
@@ -174,7 +173,7 @@ _HELPERS: frozenset[str] = frozenset(
 @cache
 def _spellings() -> frozenset[str]:
     words = _ASKABLE | set(NOUN_SYNONYMS) | set(SYNONYMS) | {f"{word}s" for word in NOUN_SYNONYMS}
-    return frozenset(word for word in words if len(word) >= SLIP_LENGTH - 1)
+    return frozenset(word for word in words if len(word) >= SLIP_LENGTHS[0] - 1)
 
 
 def _slips(word: str) -> Iterable[str]:
@@ -258,7 +257,7 @@ def _rephrase(text: str) -> str:
         text = pattern.sub(replacement, text, count=1).strip()
     if not text.startswith("is there"):
         text = re.sub(r"\bimage\b", "picture", text)
-    return _agree(text)
+    return text
 
 
 def _agree(text: str) -> str:

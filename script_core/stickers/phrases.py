@@ -86,7 +86,6 @@ PHRASES: Mapping[str, tuple[str, ...]] = MappingProxyType({
     ),
     "first": (
         "what appears first ?", "which object appears first ?", "what appears first in the video ?",
-        "what can you see first ?",
     ),
 })  # fmt: skip
 

@@ -249,20 +249,24 @@ def _nextto(m: Material) -> Question | None:
 
 
 def _neighbour(stickers: Sequence[Sticker], at: int, dx: float, dy: float) -> int | None:
-    """The nearest sticker in a direction (a 90 degree fan), or in any for (0, 0); None without a clear winner."""
+    """The nearest sticker in a direction (a 90 degree fan), or in any for (0, 0); None without a clear winner.
+
+    Stickers a little outside the fan compete too: some would call them "above", so they must be clearly farther.
+    """
     here = stickers[at]
-    distances = []
+    rivals = []
     for i, other in enumerate(stickers):
         x, y = other.x - here.x, other.y - here.y
         along, across = x * dx + y * dy, abs(x * dy) + abs(y * dx)
-        if i != at and (not (dx or dy) or (along >= SIDE_MARGIN and along >= across)):
-            distances.append((math.hypot(x, y), i))
-    distances.sort()
-    if not distances or distances[0][0] > 0.6:
+        anywhere = not (dx or dy)
+        if i != at and (anywhere or along > 0.6 * across):
+            rivals.append((math.hypot(x, y), i, anywhere or (along >= SIDE_MARGIN and along >= across)))
+    rivals.sort()
+    if not rivals or not rivals[0][2] or rivals[0][0] > 0.6:
         return None
-    if len(distances) > 1 and distances[0][0] > CLEAR * distances[1][0]:
+    if len(rivals) > 1 and rivals[0][0] > CLEAR * rivals[1][0]:
         return None
-    return distances[0][1]
+    return rivals[0][1]
 
 
 def _reading(m: Material) -> Question | None:
