@@ -22,7 +22,7 @@ from script_core.backends.base import Backend, ModelInfo, Prompt
 from script_core.cache import Store, Turns
 from script_core.counters import Computed, Counters, Measured, cache_bytes, full_flops, kv_cache_bytes, prefill_flops
 from script_core.fidelity import Comparison, agreement, kl, mean_kl
-from script_core.media import Media, read_image
+from script_core.media import Media, read_media
 from script_core.prefill import Decoding, clock
 from script_core.pruners.base import CannotPrune, InsidePruner, InsideRun, Pruner, check_budget
 from script_core.report import Encoded, Event, Finished, FirstToken, Result, Selected, Text
@@ -102,7 +102,7 @@ class Engine:
         """The picture's visual tokens, from the store if they are there. Raises `MediaError`."""
         if isinstance(media, Encoded):
             return media
-        media = read_image(media)
+        media = read_media(media, self.info.frames)
         key = f"{self.info.source}|{self.info.family}|{self.info.dtype}|{media.key}"
         found = self._encoded.get(key)
         if found is None:
@@ -131,17 +131,20 @@ class Engine:
             raise QuestionError(
                 f"The question has {len(question):,} characters; at most {MAX_QUESTION:,} fit, so make it shorter."
             )
+        question = question.strip().encode("utf-8", "replace").decode("utf-8")  # half of a surrogate pair becomes "?"
         if not self.info.only_stickers:
-            return Understood(question.strip())
+            return Understood(question)
         from script_core.stickers.catalogue import NAMES
         from script_core.stickers.language import understand
 
         heard = understand(question)
-        if not heard.unknown:
-            return Understood(heard.text or question.strip())
-        words = ", ".join(heard.unknown)
-        notice = f"I do not know {words!r}. I only know these {len(NAMES)} things: {', '.join(NAMES)}."
-        return Understood(heard.text or question.strip(), notice)
+        notice = None
+        if heard.unknown:
+            words = ", ".join(f'"{word}"' for word in heard.unknown[:5])
+            notice = f"I do not know {words}. I only know these {len(NAMES)} things: {', '.join(NAMES)}."
+        elif not heard.taught:
+            notice = "I was not taught questions of this form, so this answer is a guess."
+        return Understood(heard.text or question, notice)
 
     def select(
         self, media: Readable | Encoded, question: str, *, pruner: AnyPruner = "script", budget: int = 64
@@ -182,7 +185,7 @@ class Engine:
         method = find_pruner(pruner)
         understood = self.understand(question)
         self._check(method)
-        source = media if isinstance(media, Encoded) else read_image(media)
+        source = media if isinstance(media, Encoded) else read_media(media, self.info.frames)
         return self._events(source, question, understood, method, budget, max_new_tokens, stop or threading.Event())
 
     def ask(
@@ -242,7 +245,7 @@ class Engine:
         return torch.device(self.info.device)
 
     def _query(self, text: str) -> tuple[Query, float]:
-        key = hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()
+        key = hashlib.sha256(text.encode()).hexdigest()
         found = self._queries.get(key)
         if found is not None:
             return found, 0.0
@@ -276,7 +279,8 @@ class Engine:
         spent = clock(self._device) - started
         newlines = ("row" if self.newlines == "row" else "none") if pruned else "all"
         positions = self.positions if pruned else "compact"
-        prompt = self.backend.build(text, tokens, selection, newlines=newlines, positions=positions)
+        with self._turns:  # tokenizers are not safe to share either
+            prompt = self.backend.build(text, tokens, selection, newlines=newlines, positions=positions)
         return _Plan(encoded, query, method.name, budget, prompt, spent, selection, run)
 
     def _events(

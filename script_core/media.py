@@ -84,6 +84,35 @@ def read_image(source: Media | str | Path | bytes | Image.Image | np.ndarray) ->
         raise MediaError("The picture is damaged or cut short; try saving it again or use another file.") from error
 
 
+def read_frames(path: str | Path, count: int) -> tuple[list[np.ndarray], list[float]]:
+    """At most `count` frames of a video, equally spaced in time, uint8 RGB (height, width, 3), and their seconds.
+
+    MP4, MOV, WebM, AVI or GIF, told apart by content; upright, audio ignored. Raises `MediaError`, within 5 seconds
+    for anything that is broken.
+    """
+    from script_core.video import read
+
+    return read(path, count)
+
+
+def read_media(source: Media | str | Path | bytes | Image.Image | np.ndarray, frames: int = 0) -> Media:
+    """A picture, or a video if that is what a path or bytes hold, whatever the name says.
+
+    frames: how many frames the reader of a video wants; 0 means that it takes pictures only, and then an animated GIF
+    is a picture and any other video a `MediaError`.
+    """
+    from script_core.video import is_video, read_video
+
+    if isinstance(source, Media) or not is_video(source):
+        return read_image(source)
+    if frames and isinstance(source, str | Path | bytes):
+        return read_video(source, frames)
+    try:
+        return read_image(source)
+    except MediaError as error:
+        raise MediaError("This model answers questions about pictures; choose a video model for videos.") from error
+
+
 def _open(source: str | Path | bytes) -> Image.Image:
     if isinstance(source, bytes):
         stream: str | Path | io.BytesIO = io.BytesIO(source)
@@ -93,13 +122,15 @@ def _open(source: str | Path | bytes) -> Image.Image:
             raise MediaError(f"There is no picture at {str(source)[:200]!r}; give the path of an image file.")
     else:
         raise MediaError(f"A picture can be a path, bytes, a PIL image or an array, not a {type(source).__name__}.")
-    limit, Image.MAX_IMAGE_PIXELS = Image.MAX_IMAGE_PIXELS, None  # our own limit, with our own sentence, comes next
     try:
         return Image.open(stream)
+    except Image.DecompressionBombError as error:  # Pillow's own limit, which is higher than ours
+        raise MediaError(
+            f"The picture has hundreds of millions of pixels; the limit is {MAX_PIXELS // 1_000_000} million, "
+            "so make it smaller first."
+        ) from error
     except (UnidentifiedImageError, OSError, SyntaxError, ValueError, EOFError) as error:
         raise MediaError("This file is not a picture that can be read; use PNG, JPEG, WebP, GIF, BMP or TIFF.") from error
-    finally:
-        Image.MAX_IMAGE_PIXELS = limit
 
 
 def _check_size(width: int, height: int) -> None:
@@ -130,7 +161,7 @@ def _from_array(array: np.ndarray) -> np.ndarray:
     if array.ndim not in (2, 3) or (array.ndim == 3 and array.shape[2] not in (1, 3, 4)):
         raise MediaError(f"An array of shape {array.shape} is not a picture; give (h, w), (h, w, 3) or (h, w, 4).")
     _check_size(array.shape[1], array.shape[0])
-    if not np.issubdtype(array.dtype, np.number) or np.issubdtype(array.dtype, np.complexfloating):
+    if array.dtype.kind not in "buif":
         raise MediaError(f"An array of {array.dtype} is not a picture; give uint8, uint16 or floats from 0 to 1.")
     levels = _to_bytes(array)
     if levels.ndim == 2:
@@ -145,6 +176,8 @@ def _to_bytes(array: np.ndarray) -> np.ndarray:
     """Brightness levels 0 to 255, whatever the range of the source: floats to 1, 8-bit or 16-bit integers."""
     if array.dtype == np.uint8:
         return array
+    if array.dtype == np.bool_:
+        return array.astype(np.uint8) * 255
     values = np.nan_to_num(array.astype(np.float64), posinf=0.0, neginf=0.0)
     if np.issubdtype(array.dtype, np.floating) and values.max(initial=0.0) <= 1.0:
         values = values * 255

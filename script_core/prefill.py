@@ -78,9 +78,11 @@ class Decoding:
                 )
                 cut = run.cut(view)
                 if cut is not None:
-                    rows = rows.after(cut, run.positions)
+                    # a position of three axes is a place, not a number: it has no compact form
+                    numbering = run.positions if rows.positions.ndim == 2 else "original"
+                    rows = rows.after(cut, numbering)
                     rotary = self._model.rotary_emb(rows.hidden, position_ids=rows.positions)
-                    following = len(rows) if run.positions == "compact" else following
+                    following = len(rows) if numbering == "compact" else following
                 self.cut_ms += clock(rows.hidden.device) - started
             self.entering += (int(rows.visual.sum()),)
             self.lengths += (len(rows),)

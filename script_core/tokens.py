@@ -23,7 +23,7 @@ class Block:
     smaller. `time` is the frame's time in seconds, None for a picture.
     """
 
-    kind: str  # "base", "tile" or "frame"
+    kind: str  # "base", "tile", "frame", or "cls": one token that stands for a whole frame
     rows: int
     cols: int
     box: tuple[float, float, float, float] = (0.0, 0.0, 1.0, 1.0)

@@ -43,6 +43,7 @@ class ModelInfo:
     family: str
     offers: frozenset[str] = field(default_factory=frozenset)
     only_stickers: bool = False  # the embedded model: knows sticker scenes and nothing else
+    frames: int = 0  # how many frames it takes of a video; 0 for models that take pictures only
 
 
 class Backend(Protocol):

@@ -228,7 +228,8 @@ def _held_newlines(tokens: VisualTokens, kept: Tensor, newlines: str) -> Tensor:
     present = torch.zeros(len(tokens) + 1, dtype=torch.int64)
     present[kept + 1] = 1
     count = present.cumsum(0)  # count[i] = tokens kept among the first i
-    base = int((tokens.grid.block == 0).sum()) if len(tokens.grid.blocks) > 1 else 0  # the base view has no newlines
+    blocks = tokens.grid.blocks
+    base = int((tokens.grid.block == 0).sum()) if len(blocks) > 1 and blocks[0].kind == "base" else 0  # has no newlines
     starts = torch.cat([torch.tensor([base]), tokens.newlines[:-1] + 1])
     return tokens.newlines[count[tokens.newlines + 1] > count[starts]]
 
