@@ -85,7 +85,7 @@ def test_neighbours_are_the_most_similar_tokens_across_the_graph() -> None:
     members = torch.arange(20, 41)
     rows = torch.nn.functional.normalize(features.double(), dim=1)
     token = 25  # sixth of its block, so on the odd side; the other side is 20, 22, ...
-    near = sorted(((-float(rows[token] @ rows[j]), j) for j in range(20, 41, 2)))
+    near = sorted((-float(rows[token] @ rows[j]), j) for j in range(20, 41, 2))
     want = [j for s, j in near[:3] if -s >= 0.1]
     assert graph.redundant_neighbours(features, token, members, 0.1, 3).tolist() == want
     assert graph.redundant_neighbours(features, token, members, 1.0, 3).tolist() == []

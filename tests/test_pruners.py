@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import itertools
 import weakref
 from dataclasses import replace
 from typing import Any
@@ -189,7 +190,7 @@ def test_the_three_switches() -> None:
     assert kept(False, True, True) == select("qcsp", tokens, budget).kept.tolist()
     by_chance = {tuple(kept(False, False, False, seed=s)) for s in range(3)}
     assert len(by_chance) == 3 and kept(False, False, False) == kept(False, False, False)
-    assert len({tuple(kept(*switches)) for switches in [(a, b, c) for a in (0, 1) for b in (0, 1) for c in (0, 1)]}) == 8
+    assert len({tuple(kept(*switches)) for switches in itertools.product([True, False], repeat=3)}) == 8
 
 
 def test_p_is_lowered_exactly_as_far_as_needed_and_said() -> None:
