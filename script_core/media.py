@@ -71,9 +71,10 @@ def read_image(source: Media | str | Path | bytes | Image.Image | np.ndarray) ->
         return _finish(_from_array(source), ())
     picture = source if isinstance(source, Image.Image) else _open(source)
     _check_size(*picture.size)
-    notes = ()
-    if getattr(picture, "n_frames", 1) > 1 and getattr(picture, "is_animated", False):
-        notes = (f"This picture is an animation of {picture.n_frames} frames; the first one is used.",)
+    notes: tuple[str, ...] = ()
+    count = getattr(picture, "n_frames", 1)
+    if count > 1 and getattr(picture, "is_animated", False):
+        notes = (f"This picture is an animation of {count} frames; the first one is used.",)
         if not isinstance(source, Image.Image):
             picture.seek(0)
     try:
@@ -130,7 +131,7 @@ def _open(source: str | Path | bytes) -> Image.Image:
             "so make it smaller first."
         ) from error
     except (UnidentifiedImageError, OSError, SyntaxError, ValueError, EOFError) as error:
-        raise MediaError("This file is not a picture that can be read; use PNG, JPEG, WebP, GIF, BMP or TIFF.") from error
+        raise MediaError("This file is no picture that can be read; use PNG, JPEG, WebP, GIF, BMP or TIFF.") from error
 
 
 def _check_size(width: int, height: int) -> None:
@@ -143,7 +144,7 @@ def _check_size(width: int, height: int) -> None:
         )
     if max(width, height) > MAX_ASPECT * min(width, height):
         raise MediaError(
-            f"The picture is {width}x{height}, too thin to be cut into patches; crop it to at most {MAX_ASPECT:.0f} to 1."
+            f"The picture is {width}x{height}, too thin for patches; crop it to at most {MAX_ASPECT:.0f} to 1."
         )
 
 

@@ -28,7 +28,7 @@ def clock(device: torch.device) -> float:
     return time.perf_counter() * 1000
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(eq=False)
 class Between:
     """The `LayerView` of one point between two layers; see `pruners.base`."""
 

@@ -1,0 +1,35 @@
+"""Engines over tiny random checkpoints, made once per run."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import torch
+
+from script_core.engine import Engine
+from tests import tiny
+
+torch.set_num_threads(1)
+
+
+@pytest.fixture(scope="session")
+def llava_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tiny.save_llava(tmp_path_factory.mktemp("llava"))
+
+
+@pytest.fixture(scope="session")
+def next_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tiny.save_llava_next(tmp_path_factory.mktemp("llava_next"))
+
+
+@pytest.fixture(scope="session")
+def llava(llava_folder: Path) -> Engine:
+    """LLaVA-1.5, 36 tokens."""
+    return Engine.load(llava_folder, device="cpu")
+
+
+@pytest.fixture(scope="session")
+def llava_next(next_folder: Path) -> Engine:
+    """LLaVA-NeXT, 36 tokens per view, up to 4 tiles."""
+    return Engine.load(next_folder, device="cpu")
