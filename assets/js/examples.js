@@ -1,0 +1,57 @@
+/* A strip of example pictures; a click asks. Below it, further questions for the picture that is open. */
+window.ScriptExamples = (() => {
+  "use strict";
+
+  function mount(element, { props, trigger, watch }) {
+    const row = element.querySelector('[data-part="row"]');
+    const more = element.querySelector('[data-part="more"]');
+
+    let media = "";
+
+    function draw() {
+      const { items = [] } = props.value || {};
+      if (row.childElementCount !== items.length) row.replaceChildren(...items.map(button));
+      [...row.children].forEach((child, i) => child.setAttribute("aria-pressed", String(items[i].media === media)));
+      const chosen = items.find((item) => item.media === media);
+      const questions = chosen ? [chosen.question, ...chosen.more] : [];
+      more.hidden = questions.length < 2;
+      more.replaceChildren(...questions.map((text, place) => chip(text, chosen, place)));
+    }
+
+    function button(item) {
+      const made = document.createElement("button");
+      made.type = "button";
+      made.className = item.photo ? "exs-item exs-photo" : "exs-item";
+      made.dataset.example = item.id;
+      made.title = `${item.photo ? "Photograph" : "Sticker scene"}: ${item.question}`;
+      const picture = document.createElement("img");
+      picture.src = item.thumb.url;
+      picture.alt = item.alt;
+      picture.loading = "lazy";
+      picture.width = picture.height = 56;
+      made.append(picture);
+      made.addEventListener("click", () => trigger("select", { index: 0, value: item.id }));
+      return made;
+    }
+
+    function chip(text, item, place) {
+      const made = document.createElement("button");
+      made.type = "button";
+      made.className = "exs-chip";
+      made.textContent = text;
+      made.addEventListener("click", () => trigger("select", { index: place, value: item.id }));
+      return made;
+    }
+
+    /* The canvas says which picture is open. */
+    document.addEventListener("script:settings", (event) => {
+      if (event.detail.grid !== props.grid_id || event.detail.media === media) return;
+      media = event.detail.media;
+      draw();
+    });
+    watch("value", draw);
+    draw();
+  }
+
+  return { mount };
+})();

@@ -1,0 +1,61 @@
+"""What every tab is built with, and two components whose checks are ours."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from types import ModuleType
+from typing import Any
+
+import gradio as gr
+
+from ui.runtime import Host
+
+
+@dataclass
+class Context:
+    """Shared by all tabs while the page is built. `on_ready` jobs run once in the background, after the first model."""
+
+    demo: gr.Blocks
+    host: Host
+    badge: gr.HTML
+    jobs: list[Callable[[], None]] = field(default_factory=list)
+
+    def on_ready(self, job: Callable[[], None]) -> None:
+        self.jobs.append(job)
+
+
+Tab = ModuleType  # has TITLE, build(ctx) -> parts and bind(ctx, parts)
+
+from gradio.events import Dependency
+
+class Dial(gr.Slider):
+    """A slider whose value is checked by `ui.state`, with its own sentence, instead of by Gradio."""
+
+    is_template = True
+
+    def preprocess(self, payload: Any) -> Any:
+        return payload
+    from typing import Callable, Literal, Sequence, Any, TYPE_CHECKING
+    from gradio.blocks import Block
+    if TYPE_CHECKING:
+        from gradio.components import Timer
+        from gradio.components.base import Component
+
+
+class Picture(gr.Image):
+    """A picture that arrives as the uploaded file itself: nothing is decoded or converted on the way."""
+
+    is_template = True
+
+    def preprocess(self, payload: Any) -> str | None:
+        if payload is None:
+            return None
+        if payload.path:
+            return str(payload.path)
+        return super().preprocess(payload)
+    from typing import Callable, Literal, Sequence, Any, TYPE_CHECKING
+    from gradio.blocks import Block
+    if TYPE_CHECKING:
+        from gradio.components import Timer
+        from gradio.components.base import Component

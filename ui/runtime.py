@@ -1,0 +1,164 @@
+"""The models that this server holds: the first one loads in the background, while the page is already up."""
+
+from __future__ import annotations
+
+import copy
+import logging
+import threading
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from script_core.backends import KNOWN, describe
+from script_core.backends.base import CannotLoad
+
+if TYPE_CHECKING:
+    from script_core.engine import Engine
+
+log = logging.getLogger("script")
+
+EMBEDDED_TITLES = {
+    "stickers": "Sticker model, 576 tokens (embedded)",
+    "stickers-anyres": "Sticker model, 2,880 tokens: whole picture and 4 tiles (embedded)",
+}
+
+
+class NotReady(RuntimeError):
+    """A model is not there yet, or not at all; the message is one sentence for the page."""
+
+
+@dataclass
+class Host:
+    """Loaded engines by name. The embedded ones are small and stay; of the large ones there is one at a time."""
+
+    first: str = "stickers"
+    wait_s: float = 120.0
+    trouble: str = ""
+    _engines: dict[str, Engine] = field(default_factory=dict)
+    _guard: threading.RLock = field(default_factory=threading.RLock)
+    _done: threading.Event = field(default_factory=threading.Event)
+
+    def start(self) -> None:
+        """Load the first model in a thread. If that fails, the embedded one takes its place and `trouble` says why."""
+        threading.Thread(target=self._begin, name="load-model", daemon=True).start()
+
+    def _begin(self) -> None:
+        try:
+            self._load(self.first)
+        except Exception as problem:
+            self.trouble = sentence(problem)
+            log.warning("%s", self.trouble)
+            if self.first != "stickers":
+                self.first = "stickers"
+                try:
+                    self._load("stickers")
+                except Exception as again:
+                    self.trouble = f"{self.trouble} {sentence(again)}"
+                    log.warning("%s", sentence(again))
+        finally:
+            self._done.set()
+
+    @property
+    def ready(self) -> bool:
+        return bool(self._engines)
+
+    def wait(self) -> None:
+        """Until the first model is there. Raises `NotReady` if it will not be, or takes too long."""
+        if not self._done.wait(self.wait_s):
+            raise NotReady("The model is still loading; try again in a moment.")
+        if not self._engines:
+            raise NotReady(self.trouble or "No model could be loaded.")
+
+    def engine(self, name: str = "", newlines: str = "drop") -> Engine:
+        """The engine of that name; embedded ones are loaded when first asked for. Raises `NotReady`."""
+        self.wait()
+        name = name or self.first
+        with self._guard:
+            engine = self._engines.get(name)
+            if engine is None and name in EMBEDDED_TITLES:
+                engine = self._load(name)
+        if engine is None:
+            raise NotReady(f"{title(name)} is not loaded; choose it under Model and press Load, or use another one.")
+        if newlines == engine.newlines:
+            return engine
+        other = copy.copy(engine)  # shares the model, the turns and the store of encoded pictures
+        other.newlines = newlines
+        return other
+
+    def switch(self, name: str) -> Engine:
+        """Load a large model, letting go of the one before it. Raises `NotReady` with the reason if it cannot be."""
+        obstacle = self.obstacle(name)
+        if obstacle:
+            raise NotReady(obstacle)
+        with self._guard:
+            if name in self._engines:
+                return self._engines[name]
+            for other in [held for held in self._engines if held not in EMBEDDED_TITLES]:
+                del self._engines[other]
+            try:
+                return self._load(name)
+            except Exception as problem:
+                raise NotReady(f"{sentence(problem)} The sticker model stays.") from problem
+
+    def loaded(self, name: str) -> bool:
+        return name in self._engines or name in EMBEDDED_TITLES
+
+    def choices(self) -> list[tuple[str, str]]:
+        """(title, name) of every model that the page offers."""
+        names = [*EMBEDDED_TITLES, *KNOWN]
+        if self.first not in names:
+            names.append(self.first)
+        return [(title(name), name) for name in names]
+
+    def about(self, name: str) -> str:
+        """What choosing this model means, in a sentence or two, before anything is fetched."""
+        obstacle = "" if self.loaded(name) else self.obstacle(name)
+        return f"{describe(name)} {obstacle}".strip()
+
+    def obstacle(self, name: str) -> str:
+        """Why this model cannot be loaded here, as far as that is known before trying; "" if nothing speaks against."""
+        if name in EMBEDDED_TITLES or name not in KNOWN:
+            return ""
+        import torch
+
+        if not torch.cuda.is_available():
+            return f"It needs about {KNOWN[name].memory:g} GB of GPU memory and this machine has no GPU, so the sticker model stays."
+        free, _ = torch.cuda.mem_get_info()
+        if free < KNOWN[name].memory * 1e9:
+            return (
+                f"It needs about {KNOWN[name].memory:g} GB of GPU memory and {free / 1e9:.0f} GB are free, "
+                "so the sticker model stays."
+            )
+        return ""
+
+    def badge(self, name: str = "") -> tuple[str, str]:
+        """(text, state) for the page's head."""
+        if not self._done.is_set():
+            return "Loading the model ...", "loading"
+        engine = self._engines.get(name or self.first)
+        if engine is None:
+            return self.trouble or "No model", "failed"
+        info = engine.info
+        return f"{info.name} \u00b7 {info.device} \u00b7 {info.dtype}", "ready"
+
+    def _load(self, name: str) -> Engine:
+        from script_core.engine import Engine
+
+        engine = Engine.load(name)
+        self._engines[name] = engine
+        return engine
+
+
+def title(name: str) -> str:
+    """What people read for a model's name."""
+    if name in EMBEDDED_TITLES:
+        return EMBEDDED_TITLES[name]
+    return KNOWN[name].title if name in KNOWN else name
+
+
+def sentence(problem: BaseException) -> str:
+    """One sentence about a failure to load. Only our own messages are shown; others may hold paths."""
+    if isinstance(problem, CannotLoad | NotReady):
+        return str(problem)
+    log.error("loading failed", exc_info=problem)
+    return "The model could not be loaded; the server's log says why."
+

@@ -1,0 +1,247 @@
+"""The Ask tab: a picture, a question, two answers, and the tokens behind them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import gradio as gr
+
+from script_core.media import read_image
+from script_core.pruners import PRUNERS
+from ui import cards
+from ui.assets import read
+from ui.context import Context, Dial, Picture
+from ui.examples import examples
+from ui.handlers import AskHandlers
+from ui.state import ANSWER_LIMIT, DEFAULTS, NAMES
+from ui.tokengrid import token_grid
+
+TITLE = "Ask"
+_EXAMPLES_ON_LOAD = "window.ScriptExamples.mount(element, {props, trigger, watch}); /* triggers 'select' */"
+# Repaints when the budget is set by the page itself; a hand on the slider is followed without an event.
+_FOLLOW = "(budget) => { const grid = window.ScriptGrid.get('ask-grid'); if (grid) grid.setBudget(budget); }"
+
+
+def build(ctx: Context) -> dict[str, Any]:
+    """Lay the tab out and return its parts by name."""
+    first = examples()[0]
+    parts: dict[str, Any] = {}
+    with gr.Row(elem_classes=["ask-columns"]):
+        with gr.Column(elem_classes=["col-in"], min_width=280, scale=3):
+            parts |= _inputs(first)
+        with gr.Column(elem_classes=["col-grid"], min_width=300, scale=4):
+            parts |= _canvas()
+        with gr.Column(elem_classes=["col-out"], min_width=300, scale=4):
+            parts |= _outputs()
+    with gr.Row(elem_classes=["ask-more"]), gr.Column(min_width=280):
+        parts |= _advanced(ctx)
+    parts["badge"] = ctx.badge
+    return parts
+
+
+def _inputs(first: Any) -> dict[str, Any]:
+    media = Picture(
+        value=str(first.path),
+        label="Picture",
+        type="filepath",
+        sources=["upload", "webcam", "clipboard"],
+        height=204,
+        elem_id="ask-media",
+        alt_text="The picture to ask about",
+        buttons=["fullscreen"],
+    )
+    media_note = gr.HTML("", elem_id="ask-media-note", apply_default_css=False)
+    strip = gr.HTML(
+        value=_strip(),
+        html_template=read("html/examples.html"),
+        js_on_load=_EXAMPLES_ON_LOAD,
+        elem_id="ask-examples",
+        apply_default_css=False,
+        grid_id="ask-grid",
+    )
+    question = gr.Textbox(
+        value=first.question,
+        label="Question",
+        placeholder="is there an apple ?",
+        lines=1,
+        max_lines=3,
+        elem_id="ask-question",
+        submit_btn=False,
+    )
+    question_note = gr.HTML("", elem_id="ask-question-note", apply_default_css=False)
+    with gr.Row(elem_classes=["ask-buttons"]):
+        ask = gr.Button("Ask", variant="primary", elem_id="ask-run", min_width=80, scale=3)
+        stop = gr.Button("Stop", elem_id="ask-stop", interactive=False, min_width=60, scale=1)
+    return {
+        "media": media, "media_note": media_note, "examples": strip, "question": question,
+        "question_note": question_note, "ask": ask, "stop": stop,
+    }  # fmt: skip
+
+
+def _strip() -> dict[str, Any]:
+    items = [
+        {
+            "id": example.id,
+            "question": example.question,
+            "more": list(example.more),
+            "alt": example.alt,
+            "photo": not example.is_scene,
+            "media": read_image(example.path).key[:16],
+            "thumb": {"path": str(example.path), "meta": {"_type": "gradio.FileData"}},
+        }
+        for example in examples()
+    ]
+    return {"items": items}
+
+
+def _canvas() -> dict[str, Any]:
+    grid = token_grid("ask-grid", budget_id="ask-budget")
+    budget = Dial(
+        1, 576, value=DEFAULTS.budget, step=1, label="Budget", info="visual tokens that stay", elem_id="ask-budget",
+        elem_classes=["ask-dial"],
+        buttons=[],
+    )  # fmt: skip
+    with gr.Row(elem_classes=["ask-dials"]):
+        tau = Dial(
+            0, 1, value=DEFAULTS.tau, step=0.01, label="tau", info="look-alikes from this cosine on",
+            elem_classes=["ask-dial"], elem_id="ask-tau", min_width=140, buttons=[],
+        )  # fmt: skip
+        gamma = Dial(
+            0, 10, value=DEFAULTS.gamma, step=0.1, label="gamma", info="weight of closeness",
+            elem_classes=["ask-dial"], elem_id="ask-gamma", min_width=140, buttons=[],
+        )  # fmt: skip
+    settings_note = gr.HTML("", elem_id="ask-settings-note", apply_default_css=False)
+    return {"grid": grid, "budget": budget, "tau": tau, "gamma": gamma, "settings_note": settings_note}
+
+
+def _outputs() -> dict[str, Any]:
+    answers = cards.answers("ask-answers", grid_id="ask-grid", question_id="ask-question", ask_id="ask-run")
+    counters = gr.HTML(cards.counters_html(None, None), elem_id="ask-counters", apply_default_css=False)
+    return {"answers": answers, "counters": counters}
+
+
+def _advanced(ctx: Context) -> dict[str, Any]:
+    with gr.Accordion("Model, method and more settings", open=False, elem_id="ask-advanced"):
+        with gr.Row():
+            with gr.Column(min_width=260):
+                model = gr.Dropdown(
+                    ctx.host.choices(), value=ctx.host.first, label="Model", elem_id="ask-model", filterable=False
+                )
+                model_note = gr.HTML(
+                    cards.note(ctx.host.about(ctx.host.first), "info"), elem_id="ask-model-note", apply_default_css=False
+                )
+                load = gr.Button("Load this model", visible=False, elem_id="ask-load")
+            with gr.Column(min_width=260):
+                methods = [(cls.title, name) for name, cls in PRUNERS.items()]
+                method = gr.Dropdown(
+                    methods, value=DEFAULTS.method, label="Method", elem_id="ask-method", filterable=False,
+                    info="Who chooses the tokens. Random and uniform look at nothing: what any method has to beat.",
+                )  # fmt: skip
+                p = Dial(
+                    0, 1, value=DEFAULTS.p, step=0.01, label="p", info="share of tokens that the graph drops",
+                    elem_id="ask-p", elem_classes=["ask-dial"], buttons=[],
+                )  # fmt: skip
+            with gr.Column(min_width=260):
+                scope = gr.Radio(
+                    [("each crop by itself", "crop"), ("all crops together", "global")], value=DEFAULTS.scope,
+                    label="Scope", elem_id="ask-scope", info="Where the budget is shared out.",
+                )  # fmt: skip
+                flip = gr.Checkbox(
+                    value=DEFAULTS.flip, label="Flip the relevance sign", elem_id="ask-flip",
+                    info="CLIP's patches are anti-correlated with text; each model has its own sign.",
+                )  # fmt: skip
+            with gr.Column(min_width=260):
+                newlines = gr.Radio(
+                    [("drop them all", "drop"), ("keep where a row keeps a token", "row")], value=DEFAULTS.newlines,
+                    label="Row separators of tiled pictures", elem_id="ask-newlines",
+                )  # fmt: skip
+                answer_tokens = Dial(
+                    1, ANSWER_LIMIT, value=DEFAULTS.answer_tokens, step=1, label="Longest answer", info="tokens",
+                    elem_id="ask-answer-tokens", elem_classes=["ask-dial"], buttons=[],
+                )  # fmt: skip
+    return {
+        "model": model, "model_note": model_note, "load": load, "method": method, "p": p, "scope": scope, "flip": flip,
+        "newlines": newlines, "answer_tokens": answer_tokens,
+    }  # fmt: skip
+
+
+def bind(ctx: Context, parts: dict[str, Any]) -> None:
+    """Connect the parts. Everything is private: what the public may call is declared elsewhere, by name."""
+    handlers = AskHandlers(ctx.host)
+    ctx.on_ready(handlers.prepare)
+    values = [parts["model"], parts["media"], *(parts[name] for name in NAMES)]
+    everything = list(parts.values())
+    lane = {"concurrency_id": "model", "concurrency_limit": 1}
+    quiet = {"show_progress": "hidden", "api_visibility": "private"}
+    free = {"concurrency_limit": None, **quiet}
+
+    # First, so that it runs before the server listeners of the same slider.
+    parts["budget"].change(None, [parts["budget"]], None, js=_FOLLOW, **quiet)
+
+    asking = [
+        gr.on(
+            [parts["ask"].click, parts["question"].submit],
+            _stream(handlers.ask, parts), values, everything, trigger_mode="once", **lane, **quiet,
+        ),
+        parts["examples"].select(_stream(_pick(handlers), parts), values, everything, trigger_mode="always_last", **lane, **quiet),
+    ]  # fmt: skip
+    parts["stop"].click(
+        _once(handlers.stopped, parts), [parts["answers"]], [parts["answers"], parts["stop"]], cancels=asking, **free
+    )
+    shown = [parts[name] for name in ("grid", "budget", "media_note", "question_note", "settings_note")]
+    arrived = _once(lambda *given: handlers.looked(*given, new_picture=True), parts)
+    parts["media"].input(arrived, values, shown, trigger_mode="always_last", **lane, **quiet)
+
+    look = _once(handlers.looked, parts)
+    for name in ("tau", "gamma", "p", "scope", "flip", "newlines", "method"):
+        parts[name].input(look, values, shown, trigger_mode="always_last", **free)
+    parts["grid"].recompute(look, values, shown, trigger_mode="always_last", **free)
+    parts["model"].input(_stream(handlers.model_chosen, parts), values, everything, **lane, **quiet)
+    parts["load"].click(_stream(handlers.model_loaded, parts), values, everything, **lane, **quiet)
+
+    def opened(request: gr.Request) -> Iterator[dict[Any, Any]]:
+        for view in handlers.opened(dict(request.query_params) if request else {}):
+            yield _placed(view, parts)
+
+    ctx.demo.load(opened, None, everything, **free)
+
+
+def _pick(handlers: AskHandlers) -> Callable[..., Iterator[dict[str, Any]]]:
+    def pick(event: gr.SelectData, *given: Any) -> Iterator[dict[str, Any]]:
+        model, _, *values = given
+        yield from handlers.picked(model, str(event.value), int(event.index), *values)
+
+    return pick
+
+
+def _stream(handler: Callable[..., Any], parts: dict[str, Any]) -> Callable[..., Any]:
+    if handler.__name__ == "pick":
+
+        def picked(event: gr.SelectData, *given: Any) -> Iterator[dict[Any, Any]]:
+            for view in handler(event, *given):
+                yield _placed(view, parts)
+
+        return picked
+
+    def run(*given: Any) -> Iterator[dict[Any, Any]]:
+        for view in handler(*given):
+            yield _placed(view, parts)
+
+    return run
+
+
+def _once(handler: Callable[..., Any], parts: dict[str, Any]) -> Callable[..., dict[Any, Any]]:
+    def run(*given: Any) -> dict[Any, Any]:
+        return _placed(handler(*given), parts)
+
+    return run
+
+
+def _placed(view: dict[str, Any], parts: dict[str, Any]) -> dict[Any, Any]:
+    """Names -> components; a dict of properties becomes an update, except where the value itself is a dict."""
+    plain = ("grid", "answers", "examples")
+    return {
+        parts[name]: gr.update(**value) if isinstance(value, dict) and name not in plain else value
+        for name, value in view.items()
+    }

@@ -1,0 +1,195 @@
+"""The token canvas as a Gradio component, and the payload that tells it everything about one selection.
+
+The browser gets the whole greedy order of every block, the order in which the graph drops tokens, and the scores. It
+then moves the budget by itself, exactly as `script_core.pruners` would; `tests` hold the two against each other.
+"""
+
+from __future__ import annotations
+
+import base64
+import threading
+from collections import OrderedDict
+from itertools import count
+from pathlib import Path
+from typing import Any
+
+import gradio as gr
+import numpy as np
+import torch
+from gradio import processing_utils
+from gradio.utils import get_upload_folder
+from PIL import Image
+from torch import Tensor
+
+from script_core import similarity
+from script_core.media import Media
+from script_core.pruners import PRUNERS
+from script_core.pruners.base import lowest_first, split_budget
+from script_core.report import Selected
+from script_core.tokens import Grid, Selection, VisualTokens
+from ui.assets import read
+
+SHOWN_SIDE = 960  # pixels of the longer side of the picture under the tokens
+NEIGHBOURS = 4
+NO_TOKEN = 65535
+_versions = count(1)
+
+_TEMPLATE = read("html/tokengrid.html")
+_ON_LOAD = """
+window.ScriptGrid.mount(element, {trigger, props, watch});
+/* events that this component triggers: 'recompute', 'select' */
+"""
+
+
+def token_grid(elem_id: str, *, budget_id: str = "", group: str = "", value: Any = None) -> gr.HTML:
+    """A canvas. `budget_id`: elem_id of the slider that it follows without a server; `group`: canvases that share the
+    marked token. Events: `.recompute` (the budget moved and the server has to answer), `.select` (a token chosen)."""
+    return gr.HTML(
+        value=value,
+        html_template=_TEMPLATE,
+        js_on_load=_ON_LOAD,
+        elem_id=elem_id,
+        elem_classes=["script-grid"],
+        apply_default_css=False,
+        grid_id=elem_id,
+        budget_id=budget_id,
+        group=group,
+    )
+
+
+def packed(values: Tensor | np.ndarray, kind: Any) -> str:
+    """Base64 of little-endian numbers of one type."""
+    return base64.b64encode(np.ascontiguousarray(np.asarray(values), dtype=kind).tobytes()).decode("ascii")
+
+
+def payload(
+    selected: Selected, pruner: Any, pictures: list[dict[str, Any]], *, asked: dict[str, Any], set_budget: bool = False
+) -> dict[str, Any]:
+    """All that the canvas needs. `asked` are the settings behind it; `set_budget` makes the canvas take its budget
+    from here instead of from the slider (for a new picture, whose slider has yet to follow)."""
+    tokens, selection, media = selected.encoded.tokens, selected.selection, selected.encoded.media
+    scope = getattr(pruner, "scope", "global")
+    value: dict[str, Any] = {
+        "version": next(_versions),
+        "media": media.key[:16],
+        "images": pictures,
+        "width": media.width,
+        "height": media.height,
+        "n": len(tokens),
+        **_geometry(tokens.grid),
+        "method": selected.method,
+        "title": pruner.title,
+        "greedy": "relevance" in selection.scores and selection.nested,
+        "budget": selected.budget,
+        "set_budget": set_budget,
+        "tau": getattr(pruner, "tau", ""),
+        "gamma": getattr(pruner, "gamma", ""),
+        "asked": asked,
+        "notes": list(selection.notes),
+        **_scores(selection),
+        **_order(tokens, selection, pruner, scope, selected.budget),
+    }
+    if "redundancy" in selection.scores and scope in ("crop", "global"):
+        value["neighbours"] = packed(neighbours(tokens, scope, getattr(pruner, "tau", 0.5)), "<u2")
+    return value
+
+
+def _geometry(grid: Grid) -> dict[str, Any]:
+    blocks = [
+        {"kind": b.kind, "rows": b.rows, "cols": b.cols, "box": list(b.box), "time": b.time,
+         "image": i if b.kind == "frame" else 0}
+        for i, b in enumerate(grid.blocks)
+    ]  # fmt: skip
+    return {
+        "blocks": blocks,
+        "block": packed(grid.block, "<u2"),
+        "row": packed(grid.row, "<u2"),
+        "col": packed(grid.col, "<u2"),
+    }
+
+
+def _scores(selection: Selection) -> dict[str, str]:
+    names = [name for name in ("relevance", "redundancy") if name in selection.scores]
+    return {name: packed(selection.scores[name].cpu(), "<f4") for name in names}
+
+
+def _order(tokens: VisualTokens, selection: Selection, pruner: Any, scope: str, budget: int) -> dict[str, Any]:
+    """The order of every block, if the browser can take the selection of any budget from it; else the kept tokens."""
+    kept = {"kept": packed(selection.kept, "<u2")}
+    if not selection.nested or selection.inserted is not None or len(selection.order) != len(tokens):
+        return kept
+    members = [index for index in similarity.members(tokens, scope) if len(index)]
+    sizes = [len(index) for index in members]
+    order: dict[str, Any] = {"walk": packed(selection.order, "<u2"), "groups": sizes}
+    rank = None
+    if selection.allowed is not None and "redundancy" in selection.scores:
+        rank = torch.empty(len(tokens), dtype=torch.int64)
+        for index in members:
+            rank[index[lowest_first(selection.scores["redundancy"][index])]] = torch.arange(len(index))
+        order |= {"rank": packed(rank, "<u2"), "p": float(pruner.p)}
+    again = keep(selection.order, sizes, rank, order.get("p", 0.0), budget)
+    return order if torch.equal(again, selection.kept) else kept
+
+
+def keep(walk: Tensor, sizes: list[int], rank: Tensor | None, p: float, budget: int) -> Tensor:
+    """The budget rule that `tokengrid-core.js` applies, in Python: the kept tokens (m,), ascending."""
+    chosen = []
+    parts = walk.split(sizes)
+    for part, share in zip(parts, split_budget(budget, sizes), strict=True):
+        if rank is not None:
+            alive = len(part) - min(round(p * len(part)), len(part) - share)
+            part = part[rank[part] < alive]
+        chosen.append(part[:share])
+    return torch.sort(torch.cat(chosen)).values
+
+
+def neighbours(tokens: VisualTokens, scope: str, tau: float) -> np.ndarray:
+    """The tokens (n, 4) that make each one redundant: its most similar ones on the other side of the graph, as far as
+    they reach tau; 65535 where there are fewer."""
+
+    def nearest() -> tuple[np.ndarray, np.ndarray]:
+        ids = np.full((len(tokens), NEIGHBOURS), NO_TOKEN, dtype=np.uint16)
+        cosine = np.full((len(tokens), NEIGHBOURS), -2.0)
+        for index in similarity.members(tokens, scope):
+            sides = (index[0::2], index[1::2])
+            units = [similarity.unit(tokens.features[side.to(tokens.features.device)]).cpu() for side in sides]
+            for here in (0, 1):
+                k = min(NEIGHBOURS, len(sides[1 - here]))
+                if k and len(sides[here]):
+                    top = (units[here] @ units[1 - here].T).topk(k, dim=1)
+                    ids[sides[here].numpy(), :k] = sides[1 - here][top.indices].numpy()
+                    cosine[sides[here].numpy(), :k] = top.values.numpy()
+        return ids, cosine
+
+    ids, cosine = similarity.derived(tokens, ("nearest", scope), nearest)
+    return np.where(cosine >= tau - 1e-7, ids, NO_TOKEN).astype(np.uint16)
+
+
+_shown: OrderedDict[str, str] = OrderedDict()
+_guard = threading.Lock()
+
+
+def shown_pictures(media: Media) -> list[dict[str, Any]]:
+    """The frames as JPEG files in the page's cache, in the form that Gradio turns into addresses."""
+    return [{"path": _file(media, i), "meta": {"_type": "gradio.FileData"}} for i in range(len(media.frames))]
+
+
+def _file(media: Media, frame: int) -> str:
+    name = f"{media.key}-{frame}"
+    with _guard:
+        held = _shown.get(name)
+    if held and Path(held).is_file():
+        return held
+    picture = Image.fromarray(media.frames[frame])
+    picture.thumbnail((SHOWN_SIDE, SHOWN_SIDE), Image.Resampling.LANCZOS)
+    path = processing_utils.save_pil_to_cache(picture, cache_dir=get_upload_folder(), format="jpeg")
+    with _guard:
+        _shown[name] = path
+        while len(_shown) > 512:
+            _shown.popitem(last=False)
+    return path
+
+
+def title_of(method: str) -> str:
+    """What people read for a method's registry name."""
+    return PRUNERS[method].title if method in PRUNERS else method
