@@ -85,7 +85,7 @@ def read_video(source: str | Path | bytes, count: int) -> Media:
             path.write_bytes(source)
             return read_video(path, count)
     frames, times = read(source, count)
-    notes = ()
+    notes: tuple[str, ...] = ()
     if len(frames) < count:
         notes = (f"The video has {len(frames)} different frames to show, fewer than the {count} asked for.",)
     return Media.of(frames, tuple(times), notes)

@@ -78,7 +78,7 @@ def load(
     if family not in ("llava", "llava_next"):
         raise CannotLoad(f"{name} is a {family!r} model; the families that work here are LLaVA-1.5 and LLaVA-NeXT.")
 
-    from script_core.backends.clip_llava import load_parts
+    from script_core.backends.checkpoint import load_parts
     from script_core.backends.llava import Llava
     from script_core.backends.llava_next import LlavaNext
 
@@ -126,7 +126,7 @@ def _read_config(source: str) -> dict[str, Any]:
             raise CannotLoad(f"The folder {source} holds no config.json, so it is not a checkpoint.")
         path = folder / "config.json"
     elif source.count("/") != 1 or source.startswith((".", "/", "~")):
-        raise CannotLoad(f"There is no folder {source}; give a checkpoint folder or a hub id such as {next(iter(KNOWN))}.")
+        raise CannotLoad(f"There is no folder {source}; give a checkpoint folder or a hub id like {next(iter(KNOWN))}.")
     else:
         path = _fetch(source)
     try:

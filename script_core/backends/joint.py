@@ -76,7 +76,7 @@ def _from_folder(folder: Path, tower: Any, device: torch.device) -> JointSpace:
     from transformers import AutoTokenizer
     from transformers.models.clip.modeling_clip import CLIPTextModelWithProjection
 
-    text = CLIPTextModelWithProjection.from_pretrained(folder, dtype=torch.float32, use_safetensors=True)
+    text: Any = CLIPTextModelWithProjection.from_pretrained(folder, dtype=torch.float32, use_safetensors=True)
     tokenizer = AutoTokenizer.from_pretrained(folder)
     projection = load_file(folder / "visual_projection.safetensors")["visual_projection.weight"]
     return JointSpace(
@@ -98,7 +98,7 @@ def _from_hub(device: torch.device) -> JointSpace | None:
 
     try:
         options: dict[str, Any] = {"dtype": torch.float32, "use_safetensors": True}
-        text = CLIPTextModelWithProjection.from_pretrained(CLIP, **options)
+        text: Any = CLIPTextModelWithProjection.from_pretrained(CLIP, **options)
         vision = CLIPVisionModelWithProjection.from_pretrained(CLIP, **options)
         tokenizer = AutoTokenizer.from_pretrained(CLIP)
     except (OSError, ValueError):

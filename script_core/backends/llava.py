@@ -11,7 +11,8 @@ from typing import Any, ClassVar
 import numpy as np
 import torch
 
-from script_core.backends.clip_llava import ClipLlava, Layout, Parts, Views
+from script_core.backends.checkpoint import Parts
+from script_core.backends.clip_llava import ClipLlava, Layout, Views
 from script_core.tokens import Block
 
 Box = tuple[float, float, float, float]
@@ -59,9 +60,7 @@ def seen(processor: Any, width: int, height: int) -> Box:
     wide, high = right - left, bottom - top
     if processor.do_resize and processor.size.shortest_edge:
         edge = processor.size.shortest_edge  # the longer side is rounded down, as the resize does
-        new_wide, new_high = (
-            (edge, int(edge * high / wide)) if wide <= high else (int(edge * wide / high), edge)
-        )
+        new_wide, new_high = (edge, int(edge * high / wide)) if wide <= high else (int(edge * wide / high), edge)
     elif processor.do_resize:
         new_wide, new_high = processor.size.width, processor.size.height
     else:

@@ -12,7 +12,8 @@ import numpy as np
 import torch
 
 from script_core.backends.base import on_cpu
-from script_core.backends.clip_llava import ClipLlava, Layout, Parts, Views
+from script_core.backends.checkpoint import Parts
+from script_core.backends.clip_llava import ClipLlava, Layout, Views
 from script_core.tokens import Block
 
 
@@ -39,7 +40,7 @@ class LlavaNext(ClipLlava):
         return Views(pixels, (Block("base", self._cells, self._cells), *self._tiles(picture)))
 
     def _tiles(self, picture: np.ndarray) -> list[Block]:
-        """The tiles' boxes: the picture is fitted into the best resolution, centred on padding, and cut into squares."""
+        """The picture, fitted into the best resolution and centred on padding, is cut into squares."""
         from transformers.image_processing_utils import select_best_resolution
         from transformers.models.llava_next.image_processing_pil_llava_next import get_patch_output_size
 
