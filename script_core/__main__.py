@@ -1,9 +1,10 @@
-"""The same from a terminal: `python -m script_core ask PICTURE "QUESTION"`, `models`, `methods`."""
+"""The same from a terminal: `python -m script_core ask PICTURE "QUESTION"`, `budget`, `models`, `methods`."""
 
 from __future__ import annotations
 
 import argparse
 import dataclasses
+import itertools
 import json
 import sys
 from collections.abc import Sequence
@@ -28,7 +29,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     from script_core.pruners.base import CannotPrune
 
     try:
-        return {"ask": _ask, "models": _models, "methods": _methods}[args.command](args)
+        return {"ask": _ask, "budget": _budget, "models": _models, "methods": _methods}[args.command](args)
     except (CannotLoad, CannotPrune, MediaError, QuestionError) as error:
         print(f"error: {' '.join(str(error).split())}", file=sys.stderr)
         return 2
@@ -51,6 +52,12 @@ def _parser() -> _Parser:
     ask.add_argument("--dtype", default=None, help="float16, bfloat16 or float32")
     ask.add_argument("--max-new-tokens", type=int, default=64)
     ask.add_argument("--json", action="store_true", help="print one JSON object instead of text")
+    budget = commands.add_parser("budget", help="tokens per layer, FLOPs and KV bytes of a method; nothing is loaded")
+    budget.add_argument("--method", default="script", help="see `methods` (default: script)")
+    budget.add_argument("--model", default="llava-1.5-7b", help="llava-1.5-7b (default), llava-next-13b, and so on")
+    budget.add_argument("--budget", type=int, default=64, help="average visual tokens per layer (default: 64)")
+    budget.add_argument("--text", type=int, default=0, help="other tokens of the prompt, for the whole forward pass")
+    budget.add_argument("--json", action="store_true", help="print one JSON object instead of text")
     for name, text in (("models", "list the models and what they take"), ("methods", "list the pruning methods")):
         commands.add_parser(name, help=text).add_argument("--json", action="store_true")
     return parser
@@ -113,6 +120,31 @@ def _text(result: Result) -> str:
         f"KV cache {computed.kv_bytes / 2**20:.2f} of {computed.kv_bytes_full / 2**20:.2f} MiB",
     ]
     return "\n".join([*lines, *result.selection.notes, *([result.notice] if result.notice else [])])
+
+
+def _budget(args: argparse.Namespace) -> int:
+    from script_core.budgets import cost, shape
+
+    found = cost(args.method, shape(args.model), args.budget, max(args.text, 0))
+    if args.json:
+        print(json.dumps({**dataclasses.asdict(found), "average": found.average}))
+        return 0
+    claimed = "no count" if found.claimed is None else f"{found.claimed} tokens"
+    whose = "a schedule of this project" if found.ours else "as published"
+    print(
+        f"{found.title} on {found.model}: {found.average:.1f} of {found.total} visual tokens enter a layer on average\n"
+        f"per layer: {_runs(found.entering)}\n"
+        f"named by its authors: {claimed} ({found.configuration}; {whose})\n"
+        f"FLOPs, the papers' formula: {found.paper_flops / 1e12:.3f} of {found.paper_flops_full / 1e12:.3f} T\n"
+        f"FLOPs, whole forward pass: {found.flops / 1e12:.3f} of {found.flops_full / 1e12:.3f} T\n"
+        f"KV cache of visual tokens: {found.kv_bytes / 2**20:.1f} of {found.kv_bytes_full / 2**20:.1f} MiB"
+    )
+    return 0
+
+
+def _runs(counts: Sequence[int]) -> str:
+    """576 x 2, 166 x 30"""
+    return ", ".join(f"{value} x {len(list(same))}" for value, same in itertools.groupby(counts))
 
 
 def _models(args: argparse.Namespace) -> int:
