@@ -53,9 +53,17 @@ def load_parts(source: str, family: str, device: torch.device, dtype: torch.dtyp
 
 
 def read(
-    source: str, model_class: Any, device: torch.device, dtype: torch.dtype, *, template: str, **more: Any
+    source: str,
+    model_class: Any,
+    device: torch.device,
+    dtype: torch.dtype,
+    *,
+    template: str,
+    processor: dict[str, Any] | None = None,
+    **more: Any,
 ) -> Parts:
-    """Model, tokenizer and settings. `template` serves checkpoints that bring none; `more` goes to `from_pretrained`.
+    """Model, tokenizer and settings. `template` and `processor` serve checkpoints that bring none.
+    `more` goes to `from_pretrained`.
 
     Offers what every language model does, "in_model". Raises `CannotLoad`, also if a single weight is missing.
     """
@@ -69,13 +77,13 @@ def read(
         if missing:
             raise CannotLoad(f"The weights of {source} lack {missing[0]} and cannot be used.")
         tokenizer = AutoTokenizer.from_pretrained(source)
-        processor = read_json(source, "preprocessor_config.json") or _nested_processor(source)
-        check(source, model, processor)
+        found = read_json(source, "preprocessor_config.json") or _nested_processor(source) or processor or {}
+        check(source, model, found)
         model = model.to(device).eval()
         theirs = _template(source)
     precision = str(dtype).removeprefix("torch.")
     info = ModelInfo(source, source, str(device), precision, "", frozenset({"in_model"}))
-    return Parts(model, tokenizer, processor, theirs or tokenizer.chat_template or template, None, info)
+    return Parts(model, tokenizer, found, theirs or tokenizer.chat_template or template, None, info)
 
 
 @contextmanager

@@ -42,8 +42,8 @@ class ClipLlava(Spliced):
 
     newline: Tensor | None = None
 
-    def __init__(self, parts: Parts) -> None:
-        super().__init__(parts)
+    def __init__(self, parts: Parts, frames: int | None = None) -> None:
+        super().__init__(parts, frames)
         self._tower = parts.model.model.vision_tower
         self._projector = parts.model.model.multi_modal_projector
         self._depth = depth_of(parts.model.config)

@@ -23,10 +23,10 @@ class Llava(ClipLlava):
 
     family: ClassVar[str] = "llava"
 
-    def __init__(self, parts: Parts, squash: bool = False) -> None:
+    def __init__(self, parts: Parts, squash: bool = False, frames: int | None = None) -> None:
         from transformers.models.llava.image_processing_pil_llava import LlavaImageProcessorPil
 
-        super().__init__(parts)
+        super().__init__(parts, frames)
         vision = parts.model.config.vision_config
         self._side = vision.image_size
         self._cells = vision.image_size // vision.patch_size

@@ -2,15 +2,26 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
-from typing import Any, ClassVar
+from typing import Any, ClassVar, NamedTuple
 
 import torch
 from torch import Tensor
 
-from script_core.backends.base import Prompt, on_cpu
+from script_core.backends.base import CannotLoad, Prompt, on_cpu
 from script_core.backends.checkpoint import Parts, eos_ids
 from script_core.tokens import Query, Selection, VisualTokens
+
+
+class MediaText(NamedTuple):
+    """kind: of the content part handed to the chat template, "image" or "video". written: what the template writes for
+    it. wanted: what is to stand there, with the token `mark` once per run of visual tokens."""
+
+    kind: str
+    written: str
+    wanted: str
+    mark: str
 
 
 class Spliced:
@@ -43,19 +54,20 @@ class Spliced:
 
     def _plain(self, question: str) -> str:
         """The question without strings that the tokenizer would read as its control tokens."""
-        for control in self._tokenizer.all_special_tokens:
+        for control in {*self._tokenizer.all_special_tokens, *self._tokenizer.get_added_vocab()}:
             question = question.replace(control, " ")
         return question
 
-    def media_text(self, tokens: VisualTokens | None) -> tuple[str, str, str]:
-        """For these tokens: the kind of content part ("image" or "video"), what the chat template writes for it, and
-        what stands there in the prompt; the placeholder token is in the last once per run of visual tokens."""
-        mark = self._tokenizer.convert_ids_to_tokens(self.model.config.image_token_id)
-        return "image", mark, mark
+    def media_text(self, tokens: VisualTokens | None) -> MediaText:
+        """How these tokens are announced to the language model."""
+        video = tokens is not None and any(block.kind == "frame" for block in tokens.grid.blocks)
+        config = self.model.config
+        mark = self._tokenizer.convert_ids_to_tokens(config.video_token_id if video else config.image_token_id)
+        return MediaText("video" if video else "image", mark, mark, mark)
 
     def prompt_ids(self, question: str, tokens: VisualTokens | None = None) -> list[list[int]]:
         """Token ids before, between and after the runs of visual tokens."""
-        kind, written, wanted = self.media_text(tokens)
+        kind, written, wanted, mark = self.media_text(tokens)
         parts = [{"type": kind}, {"type": "text", "text": self._plain(question)}]
         text = self._tokenizer.apply_chat_template(
             [{"role": "user", "content": parts}],
@@ -65,7 +77,11 @@ class Spliced:
         ).replace(written, wanted, 1)
         opens = self._tokenizer.bos_token is not None and text.startswith(self._tokenizer.bos_token)
         ids = self._tokenizer(text, add_special_tokens=not opens)["input_ids"]
-        return split(ids, {self.model.config.image_token_id, getattr(self.model.config, "video_token_id", None)})
+        mark = self._tokenizer.convert_tokens_to_ids(mark)
+        found = split(ids, mark)
+        if len(found) < 2:
+            raise CannotLoad(f"The chat template of {self.info.source} has no place for a picture.")
+        return found
 
     def runs(self, tokens: VisualTokens) -> list[int]:
         """Content tokens before which a text stands, other than the first: none in most families."""
@@ -121,11 +137,16 @@ class Spliced:
         return self._tokenizer.decode(token_ids, skip_special_tokens=True)
 
 
-def split(ids: list[int], marks: set[int | None]) -> list[list[int]]:
+def in_batches(run: Callable[[Tensor], Tensor], pixels: Tensor, size: int = 8) -> Tensor:
+    """Apply `run` to a few views at a time, so that 64 frames do not need 64 frames' worth of activations."""
+    return torch.cat([run(part) for part in pixels.split(size)])
+
+
+def split(ids: list[int], mark: int) -> list[list[int]]:
     """Cut a list of ids at every placeholder, which is left out."""
     parts: list[list[int]] = [[]]
     for i in ids:
-        if i in marks:
+        if i == mark:
             parts.append([])
         else:
             parts[-1].append(i)
