@@ -59,42 +59,41 @@ class AskHandlers:
 
     # ---- events ------------------------------------------------------------------------------------------------
 
-    def opened(self, query: Mapping[str, str]) -> Iterator[View]:
-        """The page was opened: show the first example, answered live when the server started, or what a link asks."""
-        text, state = self.host.badge()
-        yield {"badge": cards.badge(text, state)}
+    def arrived(self, query: Mapping[str, str]) -> View:
+        """The page was opened: what a link says goes into the fields. Nothing here waits for a model."""
+        view: View = {"badge": cards.badge(*self.host.badge())}
+        if not _is_link(query):
+            return view
+        settings, notes = from_query(query)
+        example = find(query.get("example", "")) or examples()[0]
+        settings = settings.but(question=settings.question or example.question)
+        view |= {"media": str(example.path), **{name: getattr(settings, name) for name in NAMES}}
+        # The slider's range follows when the picture has been encoded.
+        view["budget"] = {"value": settings.budget, "maximum": max(settings.budget, 576)}
+        if query.get("model") in dict(map(reversed, self.host.choices())):
+            view["model"] = query["model"]
+        if notes:
+            view["question_note"] = cards.note(" ".join(notes), "info")
+        return view
+
+    def opened(self, query: Mapping[str, str], model: str, path: str | None, *values: Any) -> Iterator[View]:
+        """Then: the first example, answered live when the server started, or an answer to what the link asks."""
         try:
-            model = query.get("model", "") or self.host.first
-            if not any(name in query for name in (*NAMES, "example", "model")):
+            if _is_link(query):
+                yield from self.ask(model, path, *values)
+            else:
                 yield self._opening_view()
-                yield {"badge": cards.badge(*self.host.badge())}
-                return
-            settings, notes = from_query(query)
-            example = find(query.get("example", "")) or examples()[0]
-            settings = settings.but(question=settings.question or example.question)
-            self.host.engine(model)
-            yield {
-                "badge": cards.badge(*self.host.badge(model)),
-                "media": str(example.path),
-                "model": model,
-                **{name: getattr(settings, name) for name in NAMES},
-            }
-            yield from self.ask(model, str(example.path), *(getattr(settings, name) for name in NAMES))
-            if notes:
-                yield {"settings_note": cards.note(" ".join(notes), "info")}
         except Exception as problem:
             yield self._trouble(problem)
+        yield {"badge": cards.badge(*self.host.badge(model))}
 
-    def picked(self, model: str, name: str, place: int, *values: Any) -> Iterator[View]:
-        """An example was clicked: take its picture and question, and answer."""
+    def picked(self, name: str, place: int) -> View:
+        """An example was clicked: its picture and question."""
         example = find(name)
         if example is None:
-            yield {"media_note": cards.note("There is no such example.")}
-            return
+            return {"media_note": cards.note("There is no such example.")}
         texts = (example.question, *example.more)
-        question = texts[place] if 0 <= place < len(texts) else example.question
-        yield {"media": str(example.path), "question": question}
-        yield from self.ask(model, str(example.path), question, *values[1:])
+        return {"media": str(example.path), "question": texts[place] if 0 <= place < len(texts) else example.question}
 
     def looked(self, model: str, path: str | None, *values: Any, new_picture: bool = False) -> View:
         """Overlays without an answer: a picture came in, or a setting that the browser cannot follow by itself."""
@@ -337,6 +336,10 @@ class _Pair:
 def _device(engine: Engine) -> str:
     info = engine.info
     return f"{info.name} on {info.device}, {info.dtype}; greedy decoding; one run, nothing averaged."
+
+
+def _is_link(query: Mapping[str, str]) -> bool:
+    return any(name in query for name in (*NAMES, "example", "model"))
 
 
 def _quiet() -> View:

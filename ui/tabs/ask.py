@@ -18,6 +18,7 @@ from ui.state import ANSWER_LIMIT, DEFAULTS, NAMES
 from ui.tokengrid import token_grid
 
 TITLE = "Ask"
+STREAMED = ("grid", "answers", "counters", "budget", "media_note", "question_note", "settings_note", "stop")
 _EXAMPLES_ON_LOAD = "window.ScriptExamples.mount(element, {props, trigger, watch}); /* triggers 'select' */"
 # Repaints when the budget is set by the page itself; a hand on the slider is followed without an event.
 _FOLLOW = "(budget) => { const grid = window.ScriptGrid.get('ask-grid'); if (grid) grid.setBudget(budget); }"
@@ -30,12 +31,13 @@ def build(ctx: Context) -> dict[str, Any]:
     with gr.Row(elem_classes=["ask-columns"]):
         with gr.Column(elem_classes=["col-in"], min_width=280, scale=3):
             parts |= _inputs(first)
+            parts |= _setup(ctx)
         with gr.Column(elem_classes=["col-grid"], min_width=300, scale=4):
             parts |= _canvas()
         with gr.Column(elem_classes=["col-out"], min_width=300, scale=4):
             parts |= _outputs()
     with gr.Row(elem_classes=["ask-more"]), gr.Column(min_width=280):
-        parts |= _advanced(ctx)
+        parts |= _advanced()
     parts["badge"] = ctx.badge
     return parts
 
@@ -104,11 +106,11 @@ def _canvas() -> dict[str, Any]:
     )  # fmt: skip
     with gr.Row(elem_classes=["ask-dials"]):
         tau = Dial(
-            0, 1, value=DEFAULTS.tau, step=0.01, label="tau", info="look-alikes from this cosine on",
+            0, 1, value=DEFAULTS.tau, step=0.01, label="tau", info="look-alike cosine",
             elem_classes=["ask-dial"], elem_id="ask-tau", min_width=140, buttons=[],
         )  # fmt: skip
         gamma = Dial(
-            0, 10, value=DEFAULTS.gamma, step=0.1, label="gamma", info="weight of closeness",
+            0, 10, value=DEFAULTS.gamma, step=0.1, label="gamma", info="closeness weight",
             elem_classes=["ask-dial"], elem_id="ask-gamma", min_width=140, buttons=[],
         )  # fmt: skip
     settings_note = gr.HTML("", elem_id="ask-settings-note", apply_default_css=False)
@@ -121,57 +123,61 @@ def _outputs() -> dict[str, Any]:
     return {"answers": answers, "counters": counters}
 
 
-def _advanced(ctx: Context) -> dict[str, Any]:
-    with gr.Accordion("Model, method and more settings", open=False, elem_id="ask-advanced"):
-        with gr.Row():
-            with gr.Column(min_width=260):
-                model = gr.Dropdown(
-                    ctx.host.choices(), value=ctx.host.first, label="Model", elem_id="ask-model", filterable=False
-                )
-                model_note = gr.HTML(
-                    cards.note(ctx.host.about(ctx.host.first), "info"), elem_id="ask-model-note", apply_default_css=False
-                )
-                load = gr.Button("Load this model", visible=False, elem_id="ask-load")
-            with gr.Column(min_width=260):
-                methods = [(cls.title, name) for name, cls in PRUNERS.items()]
-                method = gr.Dropdown(
-                    methods, value=DEFAULTS.method, label="Method", elem_id="ask-method", filterable=False,
-                    info="Who chooses the tokens. Random and uniform look at nothing: what any method has to beat.",
-                )  # fmt: skip
-                p = Dial(
-                    0, 1, value=DEFAULTS.p, step=0.01, label="p", info="share of tokens that the graph drops",
-                    elem_id="ask-p", elem_classes=["ask-dial"], buttons=[],
-                )  # fmt: skip
-            with gr.Column(min_width=260):
-                scope = gr.Radio(
-                    [("each crop by itself", "crop"), ("all crops together", "global")], value=DEFAULTS.scope,
-                    label="Scope", elem_id="ask-scope", info="Where the budget is shared out.",
-                )  # fmt: skip
-                flip = gr.Checkbox(
-                    value=DEFAULTS.flip, label="Flip the relevance sign", elem_id="ask-flip",
-                    info="CLIP's patches are anti-correlated with text; each model has its own sign.",
-                )  # fmt: skip
-            with gr.Column(min_width=260):
-                newlines = gr.Radio(
-                    [("drop them all", "drop"), ("keep where a row keeps a token", "row")], value=DEFAULTS.newlines,
-                    label="Row separators of tiled pictures", elem_id="ask-newlines",
-                )  # fmt: skip
-                answer_tokens = Dial(
-                    1, ANSWER_LIMIT, value=DEFAULTS.answer_tokens, step=1, label="Longest answer", info="tokens",
-                    elem_id="ask-answer-tokens", elem_classes=["ask-dial"], buttons=[],
-                )  # fmt: skip
-    return {
-        "model": model, "model_note": model_note, "load": load, "method": method, "p": p, "scope": scope, "flip": flip,
-        "newlines": newlines, "answer_tokens": answer_tokens,
-    }  # fmt: skip
+def _setup(ctx: Context) -> dict[str, Any]:
+    with gr.Column(elem_classes=["ask-setup"]):
+        with gr.Row(elem_classes=["ask-dials"]):
+            method = gr.Dropdown(
+                [(cls.title, name) for name, cls in PRUNERS.items()], value=DEFAULTS.method, label="Method",
+                elem_id="ask-method", filterable=False, min_width=130,
+            )  # fmt: skip
+            model = gr.Dropdown(
+                ctx.host.choices(), value=ctx.host.first, label="Model", elem_id="ask-model", filterable=False,
+                min_width=130,
+            )  # fmt: skip
+        model_note = gr.HTML("", elem_id="ask-model-note", apply_default_css=False)
+        load = gr.Button("Load this model", visible=False, elem_id="ask-load")
+    return {"method": method, "model": model, "model_note": model_note, "load": load}
+
+
+def _advanced() -> dict[str, Any]:
+    with gr.Accordion("Advanced", open=False, elem_id="ask-advanced"), gr.Row():
+        with gr.Column(min_width=260):
+            p = Dial(
+                0, 1, value=DEFAULTS.p, step=0.01, label="p", info="share of tokens that the graph drops",
+                elem_id="ask-p", elem_classes=["ask-dial"], buttons=[],
+            )  # fmt: skip
+            answer_tokens = Dial(
+                1, ANSWER_LIMIT, value=DEFAULTS.answer_tokens, step=1, label="Longest answer", info="tokens",
+                elem_id="ask-answer-tokens", elem_classes=["ask-dial"], buttons=[],
+            )  # fmt: skip
+        with gr.Column(min_width=260):
+            scope = gr.Radio(
+                [("each crop by itself", "crop"), ("all crops together", "global")], value=DEFAULTS.scope,
+                label="Scope", elem_id="ask-scope", info="Where the budget is shared out.",
+            )  # fmt: skip
+        with gr.Column(min_width=260):
+            newlines = gr.Radio(
+                [("drop them all", "drop"), ("keep where a row keeps a token", "row")], value=DEFAULTS.newlines,
+                label="Row separators", elem_id="ask-newlines", info="LLaVA-NeXT marks the end of each row of tiles.",
+            )  # fmt: skip
+        with gr.Column(min_width=260):
+            flip = gr.Checkbox(
+                value=DEFAULTS.flip, label="Flip the relevance sign", elem_id="ask-flip",
+                info="CLIP's patches are anti-correlated with text, so each model has its own sign.",
+            )  # fmt: skip
+    return {"p": p, "scope": scope, "flip": flip, "newlines": newlines, "answer_tokens": answer_tokens}
 
 
 def bind(ctx: Context, parts: dict[str, Any]) -> None:
-    """Connect the parts. Everything is private: what the public may call is declared elsewhere, by name."""
+    """Connect the parts. Everything is private: what the public may call is declared elsewhere, by name.
+
+    Two rules of Gradio 6.31 shape this: a stream must not have the picture among its outputs (between yields, its value
+    comes back to the server without its path), and `.input` needs "always_last" or the end of a drag is lost.
+    """
     handlers = AskHandlers(ctx.host)
     ctx.on_ready(handlers.prepare)
     values = [parts["model"], parts["media"], *(parts[name] for name in NAMES)]
-    everything = list(parts.values())
+    streamed = [parts[name] for name in STREAMED]
     lane = {"concurrency_id": "model", "concurrency_limit": 1}
     quiet = {"show_progress": "hidden", "api_visibility": "private"}
     free = {"concurrency_limit": None, **quiet}
@@ -179,51 +185,58 @@ def bind(ctx: Context, parts: dict[str, Any]) -> None:
     # First, so that it runs before the server listeners of the same slider.
     parts["budget"].change(None, [parts["budget"]], None, js=_FOLLOW, **quiet)
 
-    asking = [
-        gr.on(
-            [parts["ask"].click, parts["question"].submit],
-            _stream(handlers.ask, parts), values, everything, trigger_mode="once", **lane, **quiet,
-        ),
-        parts["examples"].select(_stream(_pick(handlers), parts), values, everything, trigger_mode="always_last", **lane, **quiet),
-    ]  # fmt: skip
-    parts["stop"].click(
-        _once(handlers.stopped, parts), [parts["answers"]], [parts["answers"], parts["stop"]], cancels=asking, **free
+    ask = _stream(handlers.ask, parts)
+    pressed = gr.on([parts["ask"].click, parts["question"].submit], ask, values, streamed, **lane, **quiet)
+    placed = parts["examples"].select(
+        _pick(handlers, parts), None, [parts["media"], parts["question"], parts["media_note"]], **free
     )
-    shown = [parts[name] for name in ("grid", "budget", "media_note", "question_note", "settings_note")]
-    arrived = _once(lambda *given: handlers.looked(*given, new_picture=True), parts)
-    parts["media"].input(arrived, values, shown, trigger_mode="always_last", **lane, **quiet)
+    followed = placed.then(ask, values, streamed, **lane, **quiet)
+    gr.on([parts["examples"].select, parts["media"].input], None, None, None, cancels=[pressed, followed], **quiet)
+    parts["stop"].click(
+        _once(handlers.stopped, parts), [parts["answers"]], [parts["answers"], parts["stop"]],
+        cancels=[pressed, followed], **free,
+    )  # fmt: skip
 
+    shown = [parts[name] for name in ("grid", "budget", "media_note", "question_note", "settings_note")]
+    new = _once(lambda *given: handlers.looked(*given, new_picture=True), parts)
+    parts["media"].input(new, values, shown, trigger_mode="always_last", **lane, **quiet)
     look = _once(handlers.looked, parts)
     for name in ("tau", "gamma", "p", "scope", "flip", "newlines", "method"):
         parts[name].input(look, values, shown, trigger_mode="always_last", **free)
     parts["grid"].recompute(look, values, shown, trigger_mode="always_last", **free)
-    parts["model"].input(_stream(handlers.model_chosen, parts), values, everything, **lane, **quiet)
-    parts["load"].click(_stream(handlers.model_loaded, parts), values, everything, **lane, **quiet)
 
-    def opened(request: gr.Request) -> Iterator[dict[Any, Any]]:
-        for view in handlers.opened(dict(request.query_params) if request else {}):
+    modelled = [*shown, parts["model_note"], parts["load"], parts["badge"]]
+    parts["model"].input(_stream(handlers.model_chosen, parts), values, modelled, **lane, **quiet)
+    parts["load"].click(_stream(handlers.model_loaded, parts), values, [*modelled, parts["model"]], **lane, **quiet)
+    _bind_opening(ctx, handlers, parts, values, streamed, free)
+
+
+def _bind_opening(
+    ctx: Context, handlers: AskHandlers, parts: dict[str, Any], values: list[Any], streamed: list[Any], free: dict[str, Any]
+) -> None:
+    def arrived(request: gr.Request) -> dict[Any, Any]:
+        return _placed(handlers.arrived(_query(request)), parts)
+
+    def opened(request: gr.Request, *given: Any) -> Iterator[dict[Any, Any]]:
+        for view in handlers.opened(_query(request), *given):
             yield _placed(view, parts)
 
-    ctx.demo.load(opened, None, everything, **free)
+    fields = [parts[name] for name in (*NAMES, "media", "model", "badge", "question_note")]
+    ctx.demo.load(arrived, None, fields, **free).then(opened, values, [*streamed, parts["badge"]], **free)
 
 
-def _pick(handlers: AskHandlers) -> Callable[..., Iterator[dict[str, Any]]]:
-    def pick(event: gr.SelectData, *given: Any) -> Iterator[dict[str, Any]]:
-        model, _, *values = given
-        yield from handlers.picked(model, str(event.value), int(event.index), *values)
+def _query(request: gr.Request | None) -> dict[str, str]:
+    return dict(request.query_params) if request else {}
+
+
+def _pick(handlers: AskHandlers, parts: dict[str, Any]) -> Callable[..., dict[Any, Any]]:
+    def pick(event: gr.SelectData) -> dict[Any, Any]:
+        return _placed(handlers.picked(str(event.value), int(event.index)), parts)
 
     return pick
 
 
 def _stream(handler: Callable[..., Any], parts: dict[str, Any]) -> Callable[..., Any]:
-    if handler.__name__ == "pick":
-
-        def picked(event: gr.SelectData, *given: Any) -> Iterator[dict[Any, Any]]:
-            for view in handler(event, *given):
-                yield _placed(view, parts)
-
-        return picked
-
     def run(*given: Any) -> Iterator[dict[Any, Any]]:
         for view in handler(*given):
             yield _placed(view, parts)
