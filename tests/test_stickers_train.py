@@ -44,6 +44,7 @@ def model() -> TinyLlava:
     with torch.no_grad():  # large weights, so that a wrong position or a swapped matrix shows
         for p in made.parameters():
             p.add_(0.15 * torch.randn_like(p))
+        made.spread.add_(1.0)
     return made.eval()
 
 

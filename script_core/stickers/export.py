@@ -88,6 +88,7 @@ def llava_state(model: TinyLlava) -> dict[str, Tensor]:
     """The weights under the names of LlavaNextForConditionalGeneration."""
     vision, language, sizes = model.vision, model.language, model.sizes
     tower = "model.vision_tower"
+    folded = model.proj1.float() / model.spread.float()
     patch = vision.patch.view(-1, PATCH, PATCH, 3).permute(0, 3, 1, 2)
     out: dict[str, Tensor] = {
         f"{tower}.embeddings.class_embedding": vision.cls,
@@ -97,8 +98,8 @@ def llava_state(model: TinyLlava) -> dict[str, Tensor]:
         f"{tower}.pre_layrnorm.bias": vision.norm.bias,
         f"{tower}.post_layernorm.weight": vision.post.weight,
         f"{tower}.post_layernorm.bias": vision.post.bias,
-        "model.multi_modal_projector.linear_1.weight": model.proj1,
-        "model.multi_modal_projector.linear_1.bias": model.proj1_bias,
+        "model.multi_modal_projector.linear_1.weight": folded,
+        "model.multi_modal_projector.linear_1.bias": model.proj1_bias.float() - folded @ model.centre.float(),
         "model.multi_modal_projector.linear_2.weight": model.proj2,
         "model.multi_modal_projector.linear_2.bias": model.proj2_bias,
         "model.image_newline": torch.zeros(sizes.width),

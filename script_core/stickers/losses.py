@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from script_core.stickers.batches import MIXED, Facts, Packed
 from script_core.stickers.catalogue import COLOURS, NAMES
-from script_core.stickers.model import Sizes, TinyLlava, sincos
+from script_core.stickers.model import Sizes, TinyLlava, rms_norm, sincos
 
 
 class Heads(nn.Module):
@@ -71,15 +71,14 @@ def answer_losses(model: TinyLlava, heads: Heads, states: list[Tensor], packed: 
     at, label = packed.at, packed.label
     logits = model.language.logits(states[-1][at[:, 0], at[:, 1]])
     out = {"answer": F.cross_entropy(logits, label)}
-    d = states[0].shape[-1]
     if len(packed.point_at):
         b, t = packed.point_at.T
         target = (packed.point_xy - 0.5) / 0.25
         for name, head, layer in (("point1", heads.point1, 1), ("point2", heads.point2, -1)):
-            out[name] = F.mse_loss(head(F.rms_norm(states[layer][b, t], (d,))).float(), target)
+            out[name] = F.mse_loss(head(rms_norm(states[layer][b, t])).float(), target)
     if len(packed.compare_at):
         b, t = packed.compare_at.T
-        seen = heads.compare(F.rms_norm(states[-2][b, t], (d,))).float()
+        seen = heads.compare(rms_norm(states[-2][b, t])).float()
         out["compare"] = F.mse_loss(seen, packed.compare_xy / 0.35)
     out["accuracy"] = (logits.argmax(-1) == label).float().mean().detach()
     return out

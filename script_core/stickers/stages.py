@@ -57,6 +57,11 @@ EXISTENCE_MIX = {
     "nextto": 0.04,
 }  # fmt: skip
 
+LAST_MIX = {
+    "existence": 0.36, "colour": 0.08, "kind": 0.14, "count": 0.16, "where": 0.07, "leftright": 0.06, "abovebelow": 0.06,
+    "nextto": 0.07,
+}  # fmt: skip
+
 T = TypeVar("T", Facts, Packed)
 
 
@@ -76,13 +81,18 @@ class Kit:
     vocabulary: dict[str, int]
     seed: int
     batch: int
+    rank: int = 0
 
     def __post_init__(self) -> None:
-        self.rng = np.random.default_rng(self.seed)
+        self.rng = np.random.default_rng([self.seed, self.rank])
         self.device = self.model.proj1.device
         self.dtype = self.model.proj1.dtype
         self.words = Words.of(self.vocabulary)
         self.words = Words(self.words.names.to(self.device), self.words.colours.to(self.device))
+
+    def pool(self, recipe: Recipe, side: int, number: int, size: int = 512, fresh: float = 0.5) -> Pool:
+        """A pool of its own for every process."""
+        return Pool(recipe, side, self.seed + number + 100 * self.rank, size, fresh)
 
     def embed(self, texts: Sequence[str]) -> Tensor:
         """Text tower on `<s> text </s>`: (m, c)."""
@@ -120,8 +130,8 @@ class Align:
     def __init__(self, kit: Kit) -> None:
         self.kit = kit
         recipe = Recipe(count=3, mix=EXISTENCE_MIX)
-        self.small = Pool(recipe, 168, kit.seed + 1, fresh=0.5)
-        self.large = Pool(recipe, 336, kit.seed + 2, fresh=0.4)
+        self.small = kit.pool(recipe, 168, 1)
+        self.large = kit.pool(recipe, 336, 2, fresh=0.4)
         self.recipe = recipe
 
     def groups(self) -> list[Group]:
@@ -212,8 +222,18 @@ class Connect:
     def __init__(self, kit: Kit, alone: float = 0.08) -> None:
         self.kit, self.alone = kit, alone
         self.recipe = Recipe(mix=EXISTENCE_MIX)
-        self.pool = Pool(self.recipe, 336, kit.seed + 3, fresh=1.0, size=1)
+        self.pool = kit.pool(self.recipe, 336, 3, size=1, fresh=1.0)
         self.held: list[tuple[Picture, Tensor]] = []
+        self.centre()
+
+    @torch.no_grad()
+    def centre(self) -> None:
+        """Mean and spread of the patch states over a few pictures, the same ones in every process."""
+        model = self.kit.model
+        raw, _, _ = visual_batch(Pool(self.recipe, 336, self.kit.seed, fresh=1.0).draw(12), None)
+        states = model.vision(self.kit.pixels(raw), None)[:, 1:].float().flatten(0, 1)
+        model.centre.copy_(states.mean(0))
+        model.spread.copy_(states.std(0) + 1e-3)
 
     def groups(self) -> list[Group]:
         m, h = self.kit.model, self.kit.heads
@@ -236,9 +256,9 @@ class Connect:
 
     def losses(self, progress: float) -> tuple[Tensor, dict[str, Tensor], int]:
         kit, rng = self.kit, self.kit.rng
-        drawn = self.draw(kit.batch)
-        pictures = [p for p, _ in drawn]
         tokens = 144 if progress < self.alone else draw_budget(rng, 0.25)
+        drawn = self.draw(max(int(kit.batch * min(1.5, 250 / (tokens + 110))), 2))  # steps of about equal cost
+        pictures = [p for p, _ in drawn]
         favour = float(rng.choice([1.0, 3.0, 10.0]))
         keep = [choose(p.owner, tokens, rng, favour) for p in pictures]
         _, kept, facts = visual_batch(pictures, keep)
@@ -261,15 +281,15 @@ class Tune:
 
     def __init__(self, kit: Kit, full: float = 0.5) -> None:
         self.kit, self.full = kit, full
-        self.recipe = Recipe(mix=EXISTENCE_MIX)
-        self.pool = Pool(self.recipe, 336, kit.seed + 4, fresh=0.5)
+        self.recipe = Recipe(mix=LAST_MIX)
+        self.pool = kit.pool(self.recipe, 336, 4)
 
     def groups(self) -> list[Group]:
         m = self.kit.model
         rest = [m.proj1, m.proj2, m.proj1_bias, m.proj2_bias, *self.kit.heads.parameters(), *others(m.language)]
         return [
-            Group(block_matrices(m.vision) + block_matrices(m.text), "muon", 0.0015),
-            Group(others(m.vision) + others(m.text), "adamw", 1.5e-4),
+            Group(block_matrices(m.vision) + block_matrices(m.text), "muon", 0.003),
+            Group(others(m.vision) + others(m.text), "adamw", 3e-4),
             Group(block_matrices(m.language), "muon", 0.005),
             Group(rest, "adamw", 3e-4),
         ]

@@ -93,7 +93,7 @@ def run_stage(name: str, preset: Preset, out: Path, seed: int) -> None:
     vocabulary = json.loads(stored.read_text()) if stored.exists() else word_ids(VOCABULARY)
     if preset.device == "cpu":
         torch.set_num_threads(1)
-    kit = build(preset, vocabulary, seed + 10_000 * list(STAGES).index(name), length.batch)
+    kit = build(preset, vocabulary, seed + 10_000 * list(STAGES).index(name), length.batch, rank)
     start_from(kit, name, out)
     path = out / f"{name}.pt"
     stage = STAGES[name](kit)
@@ -105,7 +105,7 @@ def run_stage(name: str, preset: Preset, out: Path, seed: int) -> None:
     if resumed is not None and not resumed["done"]:
         optimiser.load(resumed["optimiser"])
         elapsed = resumed["elapsed"]
-    kit.rng = np.random.default_rng(kit.seed + 977 * rank + 31 * optimiser.steps)
+    kit.rng = np.random.default_rng([kit.seed, rank, optimiser.steps])
     train_loop(stage, kit, optimiser, length, Log(out, name, rank == 0), path if rank == 0 else None, elapsed)
     if rank == 0:
         report_gate(name, kit, preset, out)
