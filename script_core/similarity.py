@@ -32,8 +32,9 @@ DERIVED_LIMIT = 24
 
 def unit(features: Tensor) -> Tensor:
     """Rows (..., d) scaled to length 1 in float64. A zero row stays zero; a value that is not finite counts as 0."""
-    rows = torch.nan_to_num(features.detach().to(torch.float64), nan=0.0, posinf=0.0, neginf=0.0)
-    return rows / torch.linalg.vector_norm(rows, dim=-1, keepdim=True).clamp_min(1e-30)
+    rows = features.detach().to(torch.float64, copy=True)
+    rows.nan_to_num_(nan=0.0, posinf=0.0, neginf=0.0)
+    return rows.div_(torch.linalg.vector_norm(rows, dim=-1, keepdim=True).clamp_min(1e-30))
 
 
 def array(tensor: Tensor) -> np.ndarray:
@@ -42,12 +43,19 @@ def array(tensor: Tensor) -> np.ndarray:
 
 
 def gram(features: Tensor) -> np.ndarray:
-    """Cosine of every pair of rows: (n, d) -> (n, n) float64, exactly symmetric, on the host."""
+    """Cosine of every pair of rows: (n, d) -> (n, n) float64, exactly symmetric, on the host.
+
+    The diagonal is exactly 1, or 0 for a zero row: equal relevance is then a tie, which the lowest index wins, and not
+    a contest of rounding errors.
+    """
     rows = unit(features)
     if rows.is_cuda:
-        return array(rows @ rows.T)
-    host = array(rows)
-    return host @ host.T  # numpy sees the same matrix twice and computes one triangle
+        cosine = array(rows @ rows.T)
+    else:
+        host = array(rows)
+        cosine = host @ host.T  # numpy sees the same matrix twice and computes one triangle
+    np.fill_diagonal(cosine, cosine.diagonal() > 0.5)
+    return cosine
 
 
 class Rows(Protocol):
@@ -73,7 +81,7 @@ class LazyRows:
         return self._unit @ self._unit[index]
 
     def diagonal(self) -> np.ndarray:
-        return np.einsum("nd,nd->n", self._unit, self._unit)
+        return self._unit.any(axis=1).astype(np.float64)  # exactly 1, as in `gram`
 
 
 @dataclass(frozen=True, eq=False)
