@@ -304,12 +304,73 @@ def test_pickled_weights_are_refused(llava_folder: Path, tmp_path: Path) -> None
 def test_a_missing_hub_is_one_sentence(monkeypatch: pytest.MonkeyPatch) -> None:
     import huggingface_hub
 
-    def unreachable(*args: Any, **kwargs: Any) -> None:
+    from script_core.backends import hub
+
+    def failing(*args: Any, local_files_only: bool, **kwargs: Any) -> None:
         raise ConnectionError("no route\nto host")
 
-    monkeypatch.setattr(huggingface_hub, "hf_hub_download", unreachable)
+    def no_route(*args: Any, **kwargs: Any) -> None:
+        raise OSError("no route")
+
+    monkeypatch.setattr(huggingface_hub, "snapshot_download", failing)
+    monkeypatch.setattr(hub, "reachable", lambda: True)
     message = refused("llava-hf/llava-1.5-7b-hf")
-    assert "could not be fetched from the model hub" in message and "local checkpoint folder" in message
+    assert "could not be fetched from the model hub (ConnectionError)" in message
+    monkeypatch.undo()
+    monkeypatch.setattr(huggingface_hub, "snapshot_download", failing)
+    monkeypatch.setattr(hub.socket, "create_connection", no_route)
+    monkeypatch.setattr(hub.urllib.request, "getproxies", dict)
+    assert not hub.reachable()
+    message = refused("llava-hf/llava-1.5-7b-hf")
+    assert "the model hub cannot be reached" in message and "local checkpoint folder" in message
+
+
+def test_only_settings_and_safetensors_are_fetched(monkeypatch: pytest.MonkeyPatch, llava_folder: Path) -> None:
+    import huggingface_hub
+
+    from script_core.backends import hub
+
+    asked = {}
+
+    def give(repository: str, **options: Any) -> str:
+        asked[repository] = options
+        return str(llava_folder)
+
+    monkeypatch.setattr(huggingface_hub, "snapshot_download", give)
+    monkeypatch.setattr(hub, "reachable", lambda: True)
+    backend = load("llava-hf/llava-1.5-7b-hf", device="cpu")
+    assert (backend.info.name, backend.info.source) == ("LLaVA-1.5 7B", "llava-hf/llava-1.5-7b-hf")
+    patterns = asked["llava-hf/llava-1.5-7b-hf"]["allow_patterns"]
+    assert not any(pattern.endswith((".bin", ".py", ".pt", "*")) for pattern in patterns)
+
+
+def test_a_whole_clip_gives_the_same_space_as_its_parts(tmp_path: Path) -> None:
+    from transformers import CLIPConfig, CLIPModel, CLIPTextConfig, CLIPVisionConfig
+
+    from script_core.backends.joint import from_clip
+
+    shape = {
+        "hidden_size": 32,
+        "intermediate_size": 48,
+        "num_hidden_layers": 2,
+        "num_attention_heads": 2,
+        "projection_dim": 24,
+    }
+    text = CLIPTextConfig(**shape, vocab_size=260, max_position_embeddings=20, bos_token_id=1, eos_token_id=2)
+    vision = CLIPVisionConfig(**shape, image_size=28, patch_size=14)
+    model = CLIPModel(CLIPConfig(text_config=text.to_dict(), vision_config=vision.to_dict(), projection_dim=24)).eval()
+    model.save_pretrained(tmp_path)
+    tiny.tokenizer().save_pretrained(tmp_path)
+    space = from_clip(str(tmp_path), torch.device("cpu"))
+    with torch.no_grad():
+        theirs = model.get_text_features(input_ids=torch.tensor([[1, 50, 60, 2]])).pooler_output
+        pixels = torch.randn(1, 3, 28, 28)
+        hidden = model.vision_model(pixels).last_hidden_state
+        image = model.get_image_features(pixel_values=pixels).pooler_output
+    words = tiny.tokenizer().decode([50, 60])
+    assert torch.allclose(space.text(words), theirs, atol=1e-5)
+    assert torch.allclose(space.visual(hidden[:, 0]), image, atol=1e-5)  # CLIP pools by its CLS state
+    assert space.sign == -1.0
 
 
 def test_sizes_are_told_before_anything_is_fetched() -> None:

@@ -97,10 +97,11 @@ def load(
 
     name = "stickers" if name_or_path is None else str(name_or_path)
     place = _device(device)
-    source = str(EMBEDDED_FOLDER) if name in EMBEDDED else name
     if name in EMBEDDED and not (EMBEDDED_FOLDER / "config.json").is_file():
         raise CannotLoad("The embedded model is not in assets/models/stickers; train it or check out the repository.")
-    family = _family(_read_config(source))
+    folder = EMBEDDED_FOLDER if name in EMBEDDED else _folder(name)
+    source = str(folder)
+    family = _family(_read_config(folder))
     if family not in ("llava", "llava_next", *FAMILIES):
         titles = ", ".join(dict.fromkeys(known.title.rsplit(" ", 1)[0] for known in KNOWN.values()))
         raise CannotLoad(f"{name} is a {family!r} model; the families that work here are {titles}.")
@@ -168,30 +169,21 @@ def _dtype(dtype: str | torch.dtype | None, device: str, on_gpu: torch.dtype) ->
     return kind
 
 
-def _read_config(source: str) -> dict[str, Any]:
-    """The checkpoint's config.json, from a folder or the hub."""
-    folder = Path(source)
-    if folder.is_dir():
-        if not (folder / "config.json").is_file():
-            raise CannotLoad(f"The folder {source} holds no config.json, so it is not a checkpoint.")
-        path = folder / "config.json"
-    elif source.count("/") != 1 or source.startswith((".", "/", "~")):
+def _folder(source: str) -> Path:
+    """The checkpoint's folder, fetched if it is a hub id."""
+    if Path(source).is_dir():
+        return Path(source)
+    if source.count("/") != 1 or source.startswith((".", "/", "~")):
         raise CannotLoad(f"There is no folder {source}; give a checkpoint folder or a hub id like {next(iter(KNOWN))}.")
-    else:
-        path = _fetch(source)
+    from script_core.backends.hub import fetch
+
+    return fetch(source)
+
+
+def _read_config(folder: Path) -> dict[str, Any]:
+    if not (folder / "config.json").is_file():
+        raise CannotLoad(f"The folder {folder} holds no config.json, so it is not a checkpoint.")
     try:
-        return json.loads(path.read_text(encoding="utf-8"))
+        return json.loads((folder / "config.json").read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
-        raise CannotLoad(f"The config.json of {source} cannot be read; fetch the checkpoint again.") from error
-
-
-def _fetch(repository: str) -> Path:
-    from huggingface_hub import hf_hub_download
-
-    try:
-        return Path(hf_hub_download(repository, "config.json", etag_timeout=5))
-    except Exception as error:  # the hub client raises a dozen kinds, from proxies to bad names
-        raise CannotLoad(
-            f"{repository} could not be fetched from the model hub ({type(error).__name__}); "
-            "check the name and the network, or give a local checkpoint folder."
-        ) from error
+        raise CannotLoad(f"The config.json in {folder} cannot be read; fetch the checkpoint again.") from error

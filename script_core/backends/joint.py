@@ -92,17 +92,24 @@ def _sign(folder: Path) -> float:
 
 
 def _from_hub(device: torch.device) -> JointSpace | None:
-    """CLIP's own text tower; its own post-norm, too, since a LLaVA checkpoint never trains or uses that one."""
+    """CLIP's own towers, or None where they cannot be had."""
+    from script_core.backends.hub import reachable
+
+    try:
+        return from_clip(CLIP, device, local_files_only=not reachable())
+    except (OSError, ValueError):
+        return None
+
+
+def from_clip(source: str, device: torch.device, **options: Any) -> JointSpace:
+    """A whole CLIP's joint space; with its own post-norm, since LLaVA neither trains nor uses that one."""
     from transformers import AutoTokenizer
     from transformers.models.clip.modeling_clip import CLIPTextModelWithProjection, CLIPVisionModelWithProjection
 
-    try:
-        options: dict[str, Any] = {"dtype": torch.float32, "use_safetensors": True}
-        text: Any = CLIPTextModelWithProjection.from_pretrained(CLIP, **options)
-        vision = CLIPVisionModelWithProjection.from_pretrained(CLIP, **options)
-        tokenizer = AutoTokenizer.from_pretrained(CLIP)
-    except (OSError, ValueError):
-        return None
+    more: dict[str, Any] = {"dtype": torch.float32, "use_safetensors": True, **options}
+    text: Any = CLIPTextModelWithProjection.from_pretrained(source, **more)
+    vision: Any = CLIPVisionModelWithProjection.from_pretrained(source, **more)
+    tokenizer = AutoTokenizer.from_pretrained(source, **options)
     post_norm = vision.vision_model.post_layernorm.to(device).eval()
     projection = vision.visual_projection.weight.detach().to(device)
     return JointSpace(text.to(device).eval(), tokenizer, post_norm, projection, -1.0)
