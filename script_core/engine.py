@@ -74,9 +74,9 @@ class Engine:
     ) -> Engine:
         """The embedded model (nothing given), a checkpoint folder, or a hub id.
 
-        device: default a GPU if there is one. dtype: default 16 bits on a GPU and float32 elsewhere. frames: how many of a
-        video are read, default the family's own number. pool_mode: of LLaVA-Video's frames, "average" or "bilinear".
-        Further options are those of the constructor. Raises `CannotLoad`.
+        device: default a GPU if there is one. dtype: default 16 bits on a GPU and float32 elsewhere. frames: how many
+        of a video are read, default the family's own number. pool_mode: of LLaVA-Video's frames, "average" or
+        "bilinear". Further options are those of the constructor. Raises `CannotLoad`.
         """
         from script_core.backends import load
 
