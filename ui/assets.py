@@ -5,7 +5,10 @@ from __future__ import annotations
 from pathlib import Path
 
 ASSETS = Path(__file__).resolve().parent.parent / "assets"
-SCRIPTS = ("tokengrid-core.js", "tokengrid-paint.js", "tokengrid.js", "answers.js", "examples.js")
+SCRIPTS = (
+    "tokengrid-core.js", "tokengrid-paint.js", "tokengrid.js", "answers.js", "examples.js", "compare-core.js",
+    "compare-cell.js", "compare-export.js", "compare.js",
+)  # fmt: skip
 
 
 def read(name: str) -> str:

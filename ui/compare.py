@@ -47,6 +47,7 @@ class CompareHandlers:
     def started(self, grid: Mapping[str, Any] | None, *values: Any) -> Iterator[View]:
         """The tab was opened with nothing in it: compare on what is set there, which is the first example."""
         if grid:
+            yield {"stop": {}}  # every stream says something
             return
         with self._guard:
             opening = self._opening
@@ -61,6 +62,7 @@ class CompareHandlers:
         """The page was opened by a link; fill the tab and run if the link is for it."""
         found = from_query(query)
         if found is None:
+            yield {"stop": {}}
             return
         settings, notes = found
         example = find(settings.example) or examples()[0]
@@ -98,6 +100,16 @@ class CompareHandlers:
         methods = list(RELEASED_AGAINST_PAPER)
         yield {"methods": methods}
         yield from self.run(model, path, question, budget, methods, answer_tokens)
+
+    def sized(self, model: str, path: str | None, budget: Any) -> View:
+        """Another model or picture: how far the budget can go now."""
+        if not path:
+            return {"note": ""}
+        try:
+            total = len(self.host.engine(model).encode(_picture(path)).tokens)
+        except Exception as problem:
+            return {"note": cards.note(_sentence(problem))}
+        return {"budget": {"maximum": total, "value": min(budget, total) if budget else total}, "note": ""}
 
     def stopped(self, grid: Mapping[str, Any] | None) -> View:
         """Stop was pressed; what has been filled so far stays."""

@@ -134,7 +134,7 @@ def graph_verdict(selections: Mapping[str, Selection], encoded: Encoded, budget:
         picks = set(released.kept.tolist())
         changed = len(filled - picks)
         said.append(
-            f"In the released code GSP agrees with {shared} of the {len(picks)} picks, the missing {len(picks) - shared} "
+            f"In the released code GSP agrees with {shared} of the {len(picks)} picks, the other {len(picks) - shared} "
             f"are filled back, and {changed} of {len(picks)} tokens differ from the picks without GSP: it changed "
             f"{'something' if changed else 'nothing'}."
         )
@@ -156,7 +156,7 @@ def refilled(released: Selection, encoded: Encoded, budget: int) -> tuple[set[in
         start += len(index)
         connected = set(index[highest_first(released.scores["redundancy"][index])[:share]].tolist())
         agreed = [token for token in order[:share] if token in connected]
-        missing = [token for token in order if token not in connected][: share - len(agreed)]
-        result |= set(agreed) | set(missing)
+        missing = [token for token in order[:share] if token not in connected]
+        result |= set(agreed + missing[: share - len(agreed)])
         shared += len(agreed)
     return result, shared

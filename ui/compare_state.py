@@ -19,7 +19,7 @@ PREFIX = "c_"  # of the link's parameters, so that they are not taken for the As
 
 @dataclass(frozen=True)
 class CompareSettings:
-    """One question to one picture, the methods, and their shared average budget. `example`: its id, "" for an upload."""
+    """One question to one picture, the methods, and their shared average budget. `example`: its id, or ""."""
 
     question: str = ""
     budget: int = BUDGET

@@ -48,11 +48,14 @@ class VisionZip:
         shares = split_budget(budget, [len(index) for index in members])
         zipped = [_zip_block(tokens, state, block, share) for block, share in enumerate(shares) if share]
         kept = torch.cat([places[places >= 0] for _, places, _ in zipped])
+        contextual = torch.cat([places[dominant:] for _, places, (_, dominant, _) in zipped])
+        merged = torch.zeros(len(tokens))
+        merged[contextual[contextual >= 0]] = 1.0
         rows = torch.cat([row for row, _, _ in zipped])
         return Selection.of(
             kept,
             len(tokens),
-            scores={"cls_attention": attention},
+            scores={"cls_attention": attention, "merged": merged},
             inserted=state.project(rows[_reading_order(tokens, zipped)].to(state.hidden)),
             notes=_notes(shares),
         )

@@ -15,7 +15,6 @@ from ui.compare_calculator import calculated, choices
 from ui.compare_state import DEFAULTS
 from ui.context import Context, Dial, Picture
 from ui.examples import examples
-from ui.state import ANSWER_LIMIT
 
 TITLE = "Compare"
 _ON_LOAD = "window.ScriptCompare.mount(element, {props, trigger, watch}); /* triggers 'start' */"
@@ -93,11 +92,11 @@ def _question(ctx: Context, first: Any) -> dict[str, Any]:
     with gr.Row():
         model = gr.Dropdown(
             ctx.host.choices(), value=ctx.host.first, label="Model", elem_id="compare-model", filterable=False,
-            min_width=150,
+            min_width=180, scale=3,
         )  # fmt: skip
         answer_tokens = gr.Number(
-            value=DEFAULTS.answer_tokens, label=f"Longest answer (1 to {ANSWER_LIMIT} tokens)", precision=None,
-            elem_id="compare-answer-tokens", min_width=110,
+            value=DEFAULTS.answer_tokens, label="Longest answer", elem_id="compare-answer-tokens", min_width=120,
+            scale=1,
         )  # fmt: skip
     return {"question": question, "budget": budget, "model": model, "answer_tokens": answer_tokens}
 
@@ -112,7 +111,7 @@ def _methods() -> dict[str, Any]:
     with gr.Row(elem_classes=["cmp-buttons"]):
         run = gr.Button("Compare", variant="primary", elem_id="compare-run", min_width=90, scale=2)
         stop = gr.Button("Stop", elem_id="compare-stop", interactive=False, min_width=60, scale=1)
-        preset = gr.Button("Released code against paper", elem_id="compare-preset", min_width=150, scale=3)
+    preset = gr.Button("Compare the released code with the paper", elem_id="compare-preset", size="sm")
     return {"methods": methods, "run": run, "stop": stop, "preset": preset}
 
 
@@ -163,6 +162,13 @@ def bind(ctx: Context, parts: dict[str, Any]) -> None:
         lambda grid: _placed(handlers.stopped(grid), parts), [parts["grid"]], [parts["grid"], parts["stop"]],
         cancels=running, **free,
     )  # fmt: skip
+
+    sized = lambda *given: _placed(handlers.sized(*given), parts)  # noqa: E731
+    for name in ("model", "media"):
+        parts[name].input(
+            sized, [parts["model"], parts["media"], parts["budget"]], [parts["budget"], parts["note"]],
+            trigger_mode="always_last", **lane,
+        )  # fmt: skip
 
     def opened(request: gr.Request) -> Iterator[dict[Any, Any]]:
         for view in handlers.linked(dict(request.query_params) if request else {}):
