@@ -81,7 +81,7 @@ class LazyRows:
         return self._unit @ self._unit[index]
 
     def diagonal(self) -> np.ndarray:
-        return self._unit.any(axis=1).astype(np.float64)  # exactly 1, as in `gram`
+        return np.asarray(self._unit.any(axis=1), dtype=np.float64)  # exactly 1, as in `gram`
 
 
 @dataclass(frozen=True, eq=False)
