@@ -17,10 +17,11 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import ClassVar
 
+import numpy as np
 import torch
 from torch import Tensor
 
-from script_core import dpp, graph, relevance, similarity
+from script_core import dpp, graph, kernels, relevance, similarity
 from script_core.pruners.base import CannotPrune, check_budget, highest_first, lowest_first, split_budget
 from script_core.pruners.walks import REACH, walks
 from script_core.tokens import Query, Selection, VisualTokens
@@ -86,7 +87,7 @@ class Script:
         if self.gsp:
             for index, share in zip(members, shares, strict=True):
                 allowed[index] = graph.survivors(repeats[index], self.p, share)
-        for orders in self._orders(tokens, members, repeats, matters):
+        for orders in self._orders(tokens, members, shares, repeats, matters):
             picks = [order[allowed[order]][:share] for order, share in zip(orders, shares, strict=True)]
             if [len(pick) for pick in picks] == shares:
                 break
@@ -101,7 +102,7 @@ class Script:
         )
 
     def _orders(
-        self, tokens: VisualTokens, members: tuple[Tensor, ...], repeats: Tensor, matters: Tensor
+        self, tokens: VisualTokens, members: tuple[Tensor, ...], shares: list[int], repeats: Tensor, matters: Tensor
     ) -> Iterator[tuple[Tensor, ...]]:
         """The order in which each block's tokens are chosen, walked further each time; the last one is complete."""
         if not self.dpp:
@@ -111,7 +112,9 @@ class Script:
         if self.order == "cascade" and self.gsp:
             yield tuple(cascade(tokens, index, repeats[index], weight[index], self.p) for index in members)
             return
-        reach = REACH
+        # GSP turns some picks down, so a large block is at first walked half as far again as its share.
+        large = max(map(len, members)) > REACH
+        reach = 1 << (3 * max(shares) // 2 - 1).bit_length() if large else REACH
         while True:
             yield walks(tokens, self.scope, weight, reach)
             reach *= 2
@@ -151,15 +154,27 @@ class QCSP(Script):
 
 def redundancy(tokens: VisualTokens, scope: str, tau: float, gamma: float) -> Tensor:
     """GSP scores (n,) of every token within its block; the similarities behind them are kept beside the tokens."""
-    graphs = similarity.derived(
-        tokens,
-        ("bipartite", scope),
-        lambda: tuple(graph.bipartite(tokens.features[i]) for i in similarity.members(tokens, scope)),
-    )
     scores = torch.zeros(len(tokens))
+    if tokens.features.is_cuda:
+        for index in similarity.members(tokens, scope):
+            block = tokens.features[index.to(tokens.features.device)]
+            scores[index] = kernels.redundancy(block, tau, gamma).cpu()
+        return scores
+    graphs = similarity.derived(tokens, ("bipartite", scope), lambda: _graphs(tokens, scope))
     for index, edges in zip(similarity.members(tokens, scope), graphs, strict=True):
         scores[index] = graph.redundancy_of(edges, tau, gamma)
     return scores
+
+
+def _graphs(tokens: VisualTokens, scope: str) -> tuple[Tensor, ...]:
+    """Each block's bipartite similarities, cut out of the matrix that the walk needs anyway where there is one."""
+    known = similarity.of(tokens, scope)
+    return tuple(
+        torch.from_numpy(rows[0::2, 1::2].copy())
+        if isinstance(rows, np.ndarray)
+        else graph.bipartite(tokens.features[i])
+        for i, rows in zip(known.members, known.rows, strict=True)
+    )
 
 
 def cascade(tokens: VisualTokens, index: Tensor, repeats: Tensor, weight: Tensor, p: float) -> Tensor:

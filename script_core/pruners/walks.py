@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from script_core import dpp, similarity
+from script_core import dpp, kernels, similarity
 from script_core.tokens import VisualTokens
 
 # Blocks up to this size are walked to their end, so that the page can move the budget by itself. Larger ones are
@@ -22,6 +22,8 @@ def walks(
     """
 
     def build() -> tuple[Tensor, ...]:
+        if tokens.features.is_cuda:
+            return tuple(_on_device(tokens, index, weight, reach, floor) for index in similarity.members(tokens, scope))
         known = similarity.of(tokens, scope)
         orders = []
         for index, rows in zip(known.members, known.rows, strict=True):
@@ -30,3 +32,9 @@ def walks(
         return tuple(orders)
 
     return similarity.derived(tokens, ("walks", scope, reach, floor, weight.numpy().tobytes()), build)
+
+
+def _on_device(tokens: VisualTokens, index: Tensor, weight: Tensor, reach: int, floor: float) -> Tensor:
+    """A block's order where its features lie on a GPU; only the picks come back."""
+    order, _ = kernels.greedy_map(tokens.features[index.to(tokens.features.device)], weight[index], reach, floor)
+    return index[order.cpu()]
