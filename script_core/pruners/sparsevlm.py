@@ -62,9 +62,7 @@ class SparseVLM:
 class SparseRun(Run):
     """Prunes by the raters' attention and recycles. Recycled rows are visual rows and may be pruned later."""
 
-    def __init__(
-        self, total: int, layers: int, plan: dict[int, int], adaptive: bool, notes: tuple[str, ...]
-    ) -> None:
+    def __init__(self, total: int, layers: int, plan: dict[int, int], adaptive: bool, notes: tuple[str, ...]) -> None:
         super().__init__(total, layers, plan, self._relation, "compact", notes)
         self._adaptive = adaptive
         self._raters: Tensor | None = None
