@@ -70,17 +70,19 @@ class Engine:
         dtype: str | torch.dtype | None = None,
         frames: int | None = None,
         pool_mode: str | None = None,
+        revision: str | None = None,
         **options: Any,
     ) -> Engine:
         """The embedded model (nothing given), a checkpoint folder, or a hub id.
 
         device: default a GPU if there is one. dtype: default 16 bits on a GPU and float32 elsewhere. frames: how many
         of a video are read, default the family's own number. pool_mode: of LLaVA-Video's frames, "average" or
-        "bilinear". Further options are those of the constructor. Raises `CannotLoad`.
+        "bilinear". revision: a commit of a model on the hub. Further options are those of the constructor. Raises `CannotLoad`.
         """
         from script_core.backends import load
 
-        return cls(load(name_or_path, device=device, dtype=dtype, frames=frames, pool_mode=pool_mode), **options)
+        read = load(name_or_path, device=device, dtype=dtype, frames=frames, pool_mode=pool_mode, revision=revision)
+        return cls(read, **options)
 
     @property
     def info(self) -> ModelInfo:

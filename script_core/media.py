@@ -59,18 +59,21 @@ class Media:
         return cls("video" if times else "image", tuple(held), digest.hexdigest(), times, notes)
 
 
-def read_image(source: Media | str | Path | bytes | Image.Image | np.ndarray) -> Media:
+def read_image(
+    source: Media | str | Path | bytes | Image.Image | np.ndarray, *, max_pixels: int = MAX_PIXELS
+) -> Media:
     """A picture from a path, encoded bytes, a PIL image or an array (h, w), (h, w, 3) or (h, w, 4).
 
     EXIF rotation is applied, alpha is laid on white, 16-bit is scaled to 8, of an animation the first frame is taken.
-    Raises `MediaError` for what is not a picture, is cut short, or is too small, too large or too thin.
+    Raises `MediaError` for what is not a picture, is cut short, or is too small, too large or too thin. max_pixels is
+    compared with the file's header, before anything is decoded.
     """
     if isinstance(source, Media):
         return source
     if isinstance(source, np.ndarray):
         return _finish(_from_array(source), ())
     picture = source if isinstance(source, Image.Image) else _open(source)
-    _check_size(*picture.size)
+    _check_size(*picture.size, max_pixels)
     notes: tuple[str, ...] = ()
     count = getattr(picture, "n_frames", 1)
     if count > 1 and getattr(picture, "is_animated", False):
@@ -134,13 +137,13 @@ def _open(source: str | Path | bytes) -> Image.Image:
         raise MediaError("This file is no picture that can be read; use PNG, JPEG, WebP, GIF, BMP or TIFF.") from error
 
 
-def _check_size(width: int, height: int) -> None:
+def _check_size(width: int, height: int, max_pixels: int = MAX_PIXELS) -> None:
     if min(width, height) < MIN_SIDE:
         raise MediaError(f"The picture is {width}x{height} pixels; each side needs at least {MIN_SIDE}.")
-    if width * height > MAX_PIXELS:
+    if width * height > max_pixels:
         raise MediaError(
             f"The picture is {width}x{height}, {width * height / 1e6:.0f} million pixels; "
-            f"the limit is {MAX_PIXELS // 1_000_000} million, so make it smaller first."
+            f"the limit is {max_pixels / 1e6:g} million, so make it smaller first."
         )
     if max(width, height) > MAX_ASPECT * min(width, height):
         raise MediaError(

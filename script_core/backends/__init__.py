@@ -87,11 +87,12 @@ def load(
     dtype: str | torch.dtype | None = None,
     frames: int | None = None,
     pool_mode: str | None = None,
+    revision: str | None = None,
 ) -> Backend:
     """The backend for a model. Raises `CannotLoad` with one sentence if that is not possible.
 
     frames: how many frames of a video it reads, None for its family's own number. pool_mode: LLaVA-Video's pooling of
-    a frame, "average" or "bilinear".
+    a frame, "average" or "bilinear". revision: of a model on the hub, a commit's hash.
     """
     import torch
 
@@ -99,7 +100,7 @@ def load(
     place = _device(device)
     if name in EMBEDDED and not (EMBEDDED_FOLDER / "config.json").is_file():
         raise CannotLoad("The embedded model is not in assets/models/stickers; train it or check out the repository.")
-    folder = EMBEDDED_FOLDER if name in EMBEDDED else _folder(name)
+    folder = EMBEDDED_FOLDER if name in EMBEDDED else _folder(name, revision)
     source = str(folder)
     family = _family(_read_config(folder))
     if family not in ("llava", "llava_next", *FAMILIES):
@@ -169,7 +170,7 @@ def _dtype(dtype: str | torch.dtype | None, device: str, on_gpu: torch.dtype) ->
     return kind
 
 
-def _folder(source: str) -> Path:
+def _folder(source: str, revision: str | None = None) -> Path:
     """The checkpoint's folder, fetched if it is a hub id."""
     if Path(source).is_dir():
         return Path(source)
@@ -177,7 +178,7 @@ def _folder(source: str) -> Path:
         raise CannotLoad(f"There is no folder {source}; give a checkpoint folder or a hub id like {next(iter(KNOWN))}.")
     from script_core.backends.hub import fetch
 
-    return fetch(source)
+    return fetch(source, revision)
 
 
 def _read_config(folder: Path) -> dict[str, Any]:

@@ -16,8 +16,10 @@ from script_core.backends.base import CannotLoad
 WANTED = ["*.safetensors", "*.json", "*.jinja", "*.txt", "*.model"]
 
 
-def fetch(repository: str) -> Path:
+def fetch(repository: str, revision: str | None = None) -> Path:
     """The folder that holds a repository's files, fetched if they are not in the hub's cache yet.
+
+    revision: a commit's hash, so that the same weights come every time; None for the newest.
 
     Raises `CannotLoad`, within seconds where there is no network.
     """
@@ -26,7 +28,12 @@ def fetch(repository: str) -> Path:
     here = reachable()
     try:
         folder = snapshot_download(
-            repository, allow_patterns=WANTED, ignore_patterns=["*/*"], local_files_only=not here, etag_timeout=5
+            repository,
+            revision=revision,
+            allow_patterns=WANTED,
+            ignore_patterns=["*/*"],
+            local_files_only=not here,
+            etag_timeout=5,
         )
     except Exception as error:  # the hub's client raises a dozen kinds, from bad names to proxies
         if not here:
