@@ -19,11 +19,19 @@ from ui.runtime import Host
 
 
 def arguments(argv: list[str] | None = None) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description="Ask a picture a question and see which visual tokens the answer needed.")
-    parser.add_argument("--model", default="stickers", help="the embedded model (default), a checkpoint folder, or a hub id")
-    parser.add_argument("--host", default=os.environ.get("GRADIO_SERVER_NAME", "127.0.0.1"), help="address to listen on")
+    parser = argparse.ArgumentParser(
+        description="Ask a picture a question and see which visual tokens the answer needed."
+    )
+    parser.add_argument(
+        "--model", default="stickers", help="the embedded model (default), a checkpoint folder, or a hub id"
+    )
+    parser.add_argument(
+        "--host", default=os.environ.get("GRADIO_SERVER_NAME", "127.0.0.1"), help="address to listen on"
+    )
     parser.add_argument("--port", type=int, default=int(os.environ.get("GRADIO_SERVER_PORT", "7860")))
-    parser.add_argument("--share", action="store_true", help="open a public tunnel through gradio.live (off by default)")
+    parser.add_argument(
+        "--share", action="store_true", help="open a public tunnel through gradio.live (off by default)"
+    )
     return parser.parse_args(argv)
 
 

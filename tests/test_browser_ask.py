@@ -1,8 +1,8 @@
+# ruff: noqa: F811 (fixtures are imported and then named as arguments)
 """The Ask tab in a real browser, from an open page to a stopped stream."""
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Any
 
@@ -115,35 +115,37 @@ def test_after_a_drag_the_overlay_is_for_the_final_value(
     assert "press Ask to update" in text(page, "#ask-answers [data-part=stale]")
 
 
-def test_the_browser_keeps_what_python_keeps(visit: Any, served: Any) -> None:  # noqa: F811
+KEPT = """([value, budgets]) => {
+    const data = ScriptCore.decode(value);
+    return budgets.map((budget) => {
+        const { mask } = ScriptCore.keep(data, budget);
+        return [...mask.keys()].filter((i) => mask[i]);
+    });
+}"""
+
+
+@pytest.mark.parametrize(("model", "budgets"), [
+    ("stickers", [1, 2, 31, 64, 288, 289, 400, 575, 576]), ("stickers-anyres", [1, 4, 7, 320, 1441, 2700, 2880]),
+])  # fmt: skip
+def test_the_browser_keeps_what_python_keeps(visit: Any, served: Any, model: str, budgets: list[int]) -> None:
     from script_core.pruners import PRUNERS
     from ui.tokengrid import payload
 
-    see = visit()
-    page = see.open()
-    for model, budgets in (("stickers", (1, 2, 31, 64, 288, 289, 400, 575, 576)), ("stickers-anyres", (1, 4, 7, 320, 1441, 2700, 2880))):
-        engine = served.host.engine(model)
-        encoded = engine.encode(str(examples()[3].path))
-        for method in ("script", "qcsp", "gsp", "random"):
-            for scope in ("crop", "global") if model == "stickers" else ("crop",):
-                for p in (0.5, 0.3313) if method == "script" else (0.5,):
-                    options = {"scope": scope} | ({"p": p} if method == "script" else {})
-                    pruner = PRUNERS[method](**options)
-                    value = payload(engine.select(encoded, "is there a bus ?", pruner=pruner, budget=9), pruner, [], asked={})
-                    assert "walk" in value, f"{method} should let the browser move the budget"
-                    kept = page.evaluate(
-                        """([value, budgets]) => { const data = ScriptCore.decode(value);
-                            return budgets.map((b) => [...ScriptCore.keep(data, b).mask.keys()]
-                                .filter((i) => ScriptCore.keep(data, b).mask[i])); }"""
-                        if len(encoded.tokens) < 1000 else
-                        """([value, budgets]) => { const data = ScriptCore.decode(value);
-                            return budgets.map((b) => { const { mask } = ScriptCore.keep(data, b);
-                                return [...mask.keys()].filter((i) => mask[i]); }); }""",
-                        [json.loads(json.dumps(value)), list(budgets)],
-                    )
-                    for budget, mine in zip(budgets, kept, strict=True):
-                        theirs = engine.select(encoded, "is there a bus ?", pruner=pruner, budget=budget).selection.kept
-                        assert mine == theirs.tolist(), (model, method, scope, p, budget)
+    page = visit().open()
+    engine = served.host.engine(model)
+    encoded = engine.encode(str(examples()[3].path))
+    question = "is there a bus ?"
+    cases = [("script", {"p": 0.5}), ("script", {"p": 0.3313}), ("qcsp", {}), ("gsp", {}), ("random", {})]
+    if model == "stickers":
+        cases += [(method, {**options, "scope": "global"}) for method, options in cases]
+    for method, options in cases:
+        pruner = PRUNERS[method](**options)
+        value = payload(engine.select(encoded, question, pruner=pruner, budget=9), pruner, [], asked={})
+        assert "walk" in value, f"{method} should let the browser move the budget"
+        kept = page.evaluate(KEPT, [value, budgets])
+        for budget, ours in zip(budgets, kept, strict=True):
+            theirs = engine.select(encoded, question, pruner=pruner, budget=budget).selection.kept
+            assert ours == theirs.tolist(), (method, options, budget)
 
 
 def test_a_method_without_nested_budgets_asks_the_server(visit: Any) -> None:
@@ -164,7 +166,8 @@ def test_hover_and_keys_explain_a_token(visit: Any) -> None:
     page.mouse.move(box["x"] + box["width"] / 2, box["y"] + box["height"] / 2)
     see.until("Number(document.querySelector('#ask-grid .tg').dataset.cur) >= 0")
     hovered = int(see.data("cur"))
-    assert text(page, "#ask-grid [data-part=where]") == f"Token {hovered}: Row {hovered // 24 + 1}, column {hovered % 24 + 1}"
+    place = f"Row {hovered // 24 + 1}, column {hovered % 24 + 1}"
+    assert text(page, "#ask-grid [data-part=where]") == f"Token {hovered}: {place}"
     numbers = text(page, "#ask-grid [data-part=numbers]")
     assert "relevance" in numbers and "redundancy" in numbers and "pick" in numbers
     assert text(page, "#ask-grid [data-part=why]").startswith(("Kept", "Dropped"))
@@ -194,14 +197,14 @@ def test_every_layer_paints_something_else(visit: Any) -> None:
     page = see.open()
     shots = set()
     for layer in ("retained", "relevance", "redundancy", "original"):
-        page.click(f"#ask-grid [data-layer={layer}].tg-none, #ask-grid button[data-layer={layer}]")
+        page.click(f"#ask-grid button[data-layer={layer}]")
         see.until(f"document.querySelector('#ask-grid .tg').dataset.layer === '{layer}'")
         page.wait_for_timeout(80)
         shots.add(page.eval_on_selector("#ask-grid [data-part=canvas]", "(c) => c.toDataURL()"))
     assert len(shots) == 4
 
 
-def test_stop_ends_a_stream(visit: Any, served: Any, monkeypatch: pytest.MonkeyPatch) -> None:  # noqa: F811
+def test_stop_ends_a_stream(visit: Any, served: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     from script_core.engine import Engine
     from script_core.report import Text
 
@@ -221,7 +224,7 @@ def test_stop_ends_a_stream(visit: Any, served: Any, monkeypatch: pytest.MonkeyP
     page = see.open()
     monkeypatch.setattr(Engine, "stream", slow)
     page.click("#ask-run")
-    see.until("document.querySelector('#ask-answers [data-card=pruned] [data-part=text]').textContent.includes('word word')")
+    see.until("document.querySelector('[data-card=pruned] [data-part=text]').textContent.includes('word word')")
     page.click("#ask-stop")
     see.until("document.querySelector('#ask-answers .ans').dataset.state === 'stopped'")
     said = text(page, "#ask-answers [data-card=pruned] [data-part=text]")
@@ -242,7 +245,7 @@ def _broken(folder: Path) -> dict[str, tuple[Path, str]]:
     cut.write_bytes(whole.read_bytes()[: whole.stat().st_size // 2])
     dot = folder / "dot.png"
     Image.new("RGB", (1, 1)).save(dot)
-    return {"words": (words, "not a picture"), "cut": (cut, "damaged or cut short"), "dot": (dot, "1x1")}
+    return {"words": (words, "PNG, JPEG, WebP"), "cut": (cut, "damaged or cut short"), "dot": (dot, "1x1")}
 
 
 @pytest.mark.parametrize("kind", ["words", "cut", "dot"])
@@ -265,7 +268,7 @@ def test_a_bad_upload_gets_a_sentence_and_loses_nothing(visit: Any, tmp_path: Pa
 
 
 @pytest.mark.parametrize(("question", "expected"), [
-    ("   ", "Type a question"), ("why " * 25_000, "100,000 characters"),
+    ("   ", "Type a question"), ("why?" * 25_000, "100,000 characters"),
 ])  # fmt: skip
 def test_a_bad_question_gets_a_sentence_beside_it(visit: Any, question: str, expected: str) -> None:
     see = visit()
@@ -273,7 +276,7 @@ def test_a_bad_question_gets_a_sentence_beside_it(visit: Any, question: str, exp
     page.fill("#ask-question textarea", question)
     page.click("#ask-run")
     see.until("document.querySelector('#ask-question-note .note')")
-    assert expected.split()[0] in text(page, "#ask-question-note .note")
+    assert expected in text(page, "#ask-question-note .note")
     assert page.input_value("#ask-question textarea") == question
 
 
@@ -291,7 +294,8 @@ def test_a_phone_needs_no_sideways_scrolling(visit: Any, look: str) -> None:
     see = visit(width=390, height=844, look=look)
     page = see.open()
     assert page.evaluate("document.documentElement.scrollWidth") <= 390
-    order = [page.locator(f"#ask-{name}").bounding_box()["y"] for name in ("media", "question", "run", "grid", "budget", "answers")]
+    names = ("media", "question", "run", "grid", "budget", "answers")
+    order = [page.locator(f"#ask-{name}").bounding_box()["y"] for name in names]
     assert order == sorted(order)
     page.click("button[role=tab]:has-text('About')")
     page.wait_for_selector(".about h2")

@@ -84,7 +84,9 @@ def quantity(value: float, unit: str) -> str:
         return f"{int(value):,}"
     if unit == "ms":
         return f"{value / 1000:.2f} s" if value >= 1000 else f"{value:.3g} ms" if value >= 1 else f"{value:.2f} ms"
-    step, names = (1024, ("B", "KiB", "MiB", "GiB", "TiB")) if unit == "bytes" else (1000, ("", "k", "M", "G", "T", "P"))
+    step, names = (
+        (1024, ("B", "KiB", "MiB", "GiB", "TiB")) if unit == "bytes" else (1000, ("", "k", "M", "G", "T", "P"))
+    )
     suffix = "" if unit == "bytes" else "FLOPs"
     place = 0
     while value >= step and place < len(names) - 1:
@@ -111,7 +113,8 @@ def _row(row: Row) -> str:
         f'<div class="cnt-row" data-counter="{escape(row.label)}">'
         f'<div class="cnt-head"><span class="cnt-label">{escape(row.label)}</span>'
         f'<span class="cnt-tag cnt-{kind}">{kind}</span>'
-        f'<span class="cnt-numbers"><span class="cnt-full">{escape(before)}</span> <span aria-hidden="true">\u2192</span> '
+        f'<span class="cnt-numbers"><span class="cnt-full">{escape(before)}</span> '
+        '<span aria-hidden="true">\u2192</span> '
         f'<b>{escape(quantity(row.pruned, row.unit))}</b> <span class="cnt-change">{escape(change)}</span></span></div>'
         f'<div class="cnt-bar" aria-hidden="true"><i style="width:{min(100.0, max(0.6, share)):.2f}%"></i></div>'
         f"<details><summary>How is this computed?</summary><p>{escape(row.how)}</p></details></div>"

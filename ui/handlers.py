@@ -189,7 +189,10 @@ class AskHandlers:
     def _answer(self, engine: Engine, media: Media, settings: Settings) -> Iterator[View]:
         pair = _Pair(engine, media, settings, self._remarks(engine, media))
         started = time.perf_counter()
-        yield {"answers": pair.value("running", "Encoding the picture ..."), "counters": cards.counters_html(None, None)}
+        yield {
+            "answers": pair.value("running", "Encoding the picture ..."),
+            "counters": cards.counters_html(None, None),
+        }
         encoded = engine.encode(media)
         total = len(encoded.tokens)
         pruner = pruner_of(settings, encoded.tokens.relevance_sign)
@@ -236,7 +239,12 @@ class AskHandlers:
         stop = threading.Event()
         try:
             yield from engine.stream(
-                encoded, settings.question, pruner=pruner, budget=budget, max_new_tokens=settings.answer_tokens, stop=stop
+                encoded,
+                settings.question,
+                pruner=pruner,
+                budget=budget,
+                max_new_tokens=settings.answer_tokens,
+                stop=stop,
             )
         finally:
             stop.set()
@@ -330,7 +338,14 @@ class _Pair:
 
     def value(self, state: str, status: str) -> View:
         parts = {name: dict(part) for name, part in self.parts.items()}
-        return {"state": state, "status": status, **parts, "notices": self.remarks[:], "asked": dict(self.asked), **self.more}
+        return {
+            "state": state,
+            "status": status,
+            **parts,
+            "notices": self.remarks[:],
+            "asked": dict(self.asked),
+            **self.more,
+        }
 
 
 def _device(engine: Engine) -> str:
@@ -348,4 +363,3 @@ def _quiet() -> View:
 
 def _busy(on: bool) -> View:
     return {"stop": {"interactive": on}}
-

@@ -17,8 +17,8 @@ if TYPE_CHECKING:
 log = logging.getLogger("script")
 
 EMBEDDED_TITLES = {
-    "stickers": "Sticker model, 576 tokens (embedded)",
-    "stickers-anyres": "Sticker model, 2,880 tokens: whole picture and 4 tiles (embedded)",
+    "stickers": "Stickers, 576 tokens",
+    "stickers-anyres": "Stickers, 2,880 tokens",
 }
 
 
@@ -121,7 +121,10 @@ class Host:
         import torch
 
         if not torch.cuda.is_available():
-            return f"It needs about {KNOWN[name].memory:g} GB of GPU memory and this machine has no GPU, so the sticker model stays."
+            return (
+                f"It needs about {KNOWN[name].memory:g} GB of GPU memory and this machine has no GPU, "
+                "so the sticker model stays."
+            )
         free, _ = torch.cuda.mem_get_info()
         if free < KNOWN[name].memory * 1e9:
             return (
@@ -161,4 +164,3 @@ def sentence(problem: BaseException) -> str:
         return str(problem)
     log.error("loading failed", exc_info=problem)
     return "The model could not be loaded; the server's log says why."
-

@@ -1,4 +1,4 @@
-"""Pictures of the page as people see it: `python -m ui.screenshots --out screenshots/` (needs Playwright and Chromium)."""
+"""Pictures of the page as people see it: `python -m ui.screenshots --out DIR` (needs Playwright and Chromium)."""
 
 from __future__ import annotations
 
@@ -13,7 +13,13 @@ from typing import Any
 os.environ.setdefault("GRADIO_ANALYTICS_ENABLED", "False")
 
 SIZES = {"desktop": (1366, 768), "phone": (390, 844)}
-CHROMIUM_FLAGS = ["--no-sandbox", "--disable-gpu", "--disable-quic", "--disable-dev-shm-usage", "--force-color-profile=srgb"]
+CHROMIUM_FLAGS = [
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-quic",
+    "--disable-dev-shm-usage",
+    "--force-color-profile=srgb",
+]
 
 
 def chromium() -> str:

@@ -49,11 +49,7 @@ window.ScriptAnswers = (() => {
         "0 means identical. Measured in this run.";
       this.part("status").textContent = value.status || "";
       const list = this.part("notices");
-      list.replaceChildren(...(value.notices || []).map((text) => {
-        const item = document.createElement("li");
-        item.textContent = text;
-        return item;
-      }));
+      list.replaceChildren(...(value.notices || []).map(notice));
       this.freshness();
       if (value.state === "done" || value.state === "stopped" || value.state === "failed") this.announce();
     }
@@ -106,6 +102,24 @@ window.ScriptAnswers = (() => {
         this.part("live").textContent = `${pruned.title}: ${pruned.text}. ${full.title}: ${full.text}. ${verdict}`;
       }, 150);
     }
+  }
+
+  /* A long notice shows its first sentence and opens on demand. */
+  function notice(text) {
+    const item = document.createElement("li");
+    const end = text.indexOf(". ") + 1;
+    if (text.length < 240 || !end) {
+      item.textContent = text;
+      return item;
+    }
+    const fold = document.createElement("details");
+    const first = document.createElement("summary");
+    const rest = document.createElement("p");
+    first.textContent = text.slice(0, end);
+    rest.textContent = text.slice(end + 1);
+    fold.append(first, rest);
+    item.append(fold);
+    return item;
   }
 
   const squeeze = (text) => String(text || "").trim().split(/\s+/).join(" ");

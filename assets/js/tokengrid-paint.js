@@ -25,6 +25,7 @@ window.ScriptPaint = (() => {
       background(grid, view, picture(source && source.url, () => grid.schedule()), colours);
       if (grid.layer !== "original") tokens(grid, view, colours);
       seams(grid, view, colours);
+      if (layout.views.length > 1) caption(grid, view);
     });
     if (grid.token >= 0) marks(grid, colours);
   }
@@ -47,27 +48,35 @@ window.ScriptPaint = (() => {
     const veiled = new Path2D();  // one fill, so that neighbours do not darken each other's edge
     for (let i = 0; i < data.n; i++) {
       if (!members.has(data.block[i])) continue;
-      const [x, y, w, h] = grid.rectangle(view, i);
+      const [x, y, w, h] = snapped(grid.rectangle(view, i));
       if (layer === "retained") {
-        if (!mask[i]) veiled.rect(x, y, w + 0.4, h + 0.4);
+        if (!mask[i]) veiled.rect(x, y, w, h);
       } else {
         const value = layer === "relevance" ? data.relevance && data.relevance[i] : data.percentile && data.percentile[i];
         if (value === null || value === undefined) continue;
         ctx.globalAlpha = opacity;
         ctx.fillStyle = core.colour(layer === "relevance" ? "viridis" : "cividis", value);
-        ctx.fillRect(x, y, w + 0.4, h + 0.4);
+        ctx.fillRect(x, y, w, h);
         ctx.globalAlpha = 1;
       }
       if (mask[i]) borders(data, mask, i, [x, y, w, h], inner);
     }
     ctx.fillStyle = `rgba(${colours.veil},${opacity})`;
     ctx.fill(veiled);
-    ctx.lineWidth = 3;
+    const fine = view.w / (view.members.length > 1 ? 48 : 24) < 9;
+    ctx.lineWidth = fine ? 2 : 3;
     ctx.strokeStyle = colours.halo;
     ctx.stroke(inner);
-    ctx.lineWidth = 1.5;
+    ctx.lineWidth = fine ? 1 : 1.5;
     ctx.strokeStyle = colours.edge;
     ctx.stroke(inner);
+  }
+
+  /* On whole device pixels neighbours meet without a seam. */
+  function snapped([x, y, w, h]) {
+    const ratio = window.devicePixelRatio || 1;
+    const at = (v) => Math.round(v * ratio + 1e-3) / ratio;  // one token's end and the next one's start agree
+    return [at(x), at(y), at(x + w) - at(x), at(y + h) - at(y)];
   }
 
   /* Only the sides that face a dropped token: kept regions get one outline instead of a mesh. */
@@ -96,6 +105,19 @@ window.ScriptPaint = (() => {
       const [r, b] = grid.place(view, box[2], box[3]);
       ctx.strokeRect(x, y, r - x, b - y);
     });
+  }
+
+  /* With two drawings of one picture, say which is which. */
+  function caption(grid, view) {
+    const ctx = grid.context;
+    const { data } = grid;
+    const count = view.members.reduce((sum, m) => sum + data.lookup[m].filter((i) => i >= 0).length, 0);
+    const what = view.members.length > 1 ? `${view.members.length} tiles` : "whole picture";
+    ctx.fillStyle = getComputedStyle(grid.root).color;
+    ctx.font = "11px system-ui, sans-serif";
+    ctx.textBaseline = "top";
+    ctx.fillText(what, view.x, view.y + view.h + 4, Math.max(view.w, 60));
+    ctx.fillText(`${count.toLocaleString("en")} tokens`, view.x, view.y + view.h + 17, Math.max(view.w, 60));
   }
 
   function frame(ctx, [x, y, w, h], colour, halo, dashed) {

@@ -77,8 +77,14 @@ window.ScriptGrid = (() => {
       if (!Number.isFinite(budget) || budget === this.budget) return;
       this.budget = budget;
       if (this.data && this.data.walk) this.paint();
-      else if (this.data) this.trigger("recompute", { budget });
+      else if (this.data) this.recompute();
       this.announceSettings();
+    }
+
+    /* The server has to answer; later, as the slider's own component has not heard of the move yet. */
+    recompute() {
+      clearTimeout(this.asking);
+      this.asking = setTimeout(() => this.trigger("recompute", { budget: this.budget }), 40);
     }
 
     receive(value) {
@@ -100,6 +106,7 @@ window.ScriptGrid = (() => {
       this.root.dataset.method = value.method;
       this.root.dataset.tau = value.tau;
       this.root.dataset.gamma = value.gamma;
+      if (!this.data.walk && this.budget !== value.budget && this.budget <= value.n) this.recompute();
       this.paint();
       this.announceSettings();
     }
@@ -164,18 +171,19 @@ window.ScriptGrid = (() => {
       const small = extent(indices("base"));
       const share = 0.36;
       const gap = 8;
-      const beside = fit((W - gap) / (1 + (share * ratio(small)) / ratio(e)), H);
-      const below = fit(W, (H - gap) / (1 + share));
+      const words = 32;  // pixels for the captions
+      const beside = fit((W - gap) / (1 + (share * ratio(small)) / ratio(e)), H - words);
+      const below = fit(W, (H - gap - 2 * words) / (1 + share));
       const w = Math.max(beside, below);
       const h = w / ratio(e);
       const thumb = { h: h * share, w: h * share * ratio(small) };
       const side = beside >= below;
       const left = Math.max(0, (W - w - (side ? gap + thumb.w : 0)) / 2);
       return {
-        height: side ? h : h + gap + thumb.h,
+        height: side ? h + words : h + gap + thumb.h + 2 * words,
         views: [
           { members: main, extent: e, x: left, y: 0, w, h },
-          { members: indices("base"), extent: small, x: side ? left + w + gap : left, y: side ? 0 : h + gap, ...thumb },
+          { members: indices("base"), extent: small, x: side ? left + w + gap : left, y: side ? 0 : h + gap + words, ...thumb },
         ],
       };
     }

@@ -110,7 +110,7 @@ def _canvas() -> dict[str, Any]:
             elem_classes=["ask-dial"], elem_id="ask-tau", min_width=140, buttons=[],
         )  # fmt: skip
         gamma = Dial(
-            0, 10, value=DEFAULTS.gamma, step=0.1, label="gamma", info="closeness weight",
+            0, 10, value=DEFAULTS.gamma, step=0.1, label="gamma", info="closeness",
             elem_classes=["ask-dial"], elem_id="ask-gamma", min_width=140, buttons=[],
         )  # fmt: skip
     settings_note = gr.HTML("", elem_id="ask-settings-note", apply_default_css=False)
@@ -125,15 +125,14 @@ def _outputs() -> dict[str, Any]:
 
 def _setup(ctx: Context) -> dict[str, Any]:
     with gr.Column(elem_classes=["ask-setup"]):
-        with gr.Row(elem_classes=["ask-dials"]):
-            method = gr.Dropdown(
-                [(cls.title, name) for name, cls in PRUNERS.items()], value=DEFAULTS.method, label="Method",
-                elem_id="ask-method", filterable=False, min_width=130,
-            )  # fmt: skip
-            model = gr.Dropdown(
-                ctx.host.choices(), value=ctx.host.first, label="Model", elem_id="ask-model", filterable=False,
-                min_width=130,
-            )  # fmt: skip
+        method = gr.Dropdown(
+            [(cls.title, name) for name, cls in PRUNERS.items()], value=DEFAULTS.method, label="Method",
+            elem_id="ask-method", filterable=False, elem_classes=["ask-choice"],
+        )  # fmt: skip
+        model = gr.Dropdown(
+            ctx.host.choices(), value=ctx.host.first, label="Model", elem_id="ask-model", filterable=False,
+            elem_classes=["ask-choice"],
+        )  # fmt: skip
         model_note = gr.HTML("", elem_id="ask-model-note", apply_default_css=False)
         load = gr.Button("Load this model", visible=False, elem_id="ask-load")
     return {"method": method, "model": model, "model_note": model_note, "load": load}
@@ -212,7 +211,12 @@ def bind(ctx: Context, parts: dict[str, Any]) -> None:
 
 
 def _bind_opening(
-    ctx: Context, handlers: AskHandlers, parts: dict[str, Any], values: list[Any], streamed: list[Any], free: dict[str, Any]
+    ctx: Context,
+    handlers: AskHandlers,
+    parts: dict[str, Any],
+    values: list[Any],
+    streamed: list[Any],
+    free: dict[str, Any],
 ) -> None:
     def arrived(request: gr.Request) -> dict[Any, Any]:
         return _placed(handlers.arrived(_query(request)), parts)
