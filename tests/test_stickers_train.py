@@ -11,7 +11,7 @@ import pytest
 import torch
 from transformers import AutoProcessor, LlavaConfig, LlavaForConditionalGeneration, LlavaNextForConditionalGeneration
 
-from script_core.stickers import presets, train
+from script_core.stickers import benchmark, presets, train
 from script_core.stickers.batches import (
     BACKGROUND,
     Recipe,
@@ -29,7 +29,7 @@ from script_core.stickers.gates import auc
 from script_core.stickers.losses import Words, place_code, symbols
 from script_core.stickers.model import Sizes, TinyLlava
 from script_core.stickers.optimiser import Group, Optimiser, orthogonalise
-from script_core.stickers.questions import VOCABULARY
+from script_core.stickers.questions import VOCABULARY, Question
 from script_core.stickers.scenes import make_scene
 from script_core.stickers.tokenizer import BOS, EOS, IMAGE, UNK, build_tokenizer, encode, word_ids
 
@@ -218,3 +218,22 @@ def test_training_seeds_below_the_held_out_range_are_refused(capsys) -> None:
     with pytest.raises(SystemExit):
         train.main(["--preset", "smoke", "--seed", "77"])
     assert "held out" in capsys.readouterr().err
+
+
+def test_held_out_scenes_are_the_same_for_every_method_and_never_training_ones() -> None:
+    once, again = (list(benchmark.held_out(77, 20)) for _ in range(2))
+    assert once == again and sum(len(asked) for _, asked in once) == 20
+    assert once[0] != next(iter(benchmark.held_out(78, 20)))
+    with pytest.raises(ValueError, match="not held out"):
+        next(iter(benchmark.held_out(train.TRAINING_SEED, 1)))
+
+
+def test_summary_averages_positions_over_kinds_and_splits_existence() -> None:
+    def asked(kind: str, answer: str, given: str) -> benchmark.Asked:
+        return benchmark.Asked(0, Question("?", answer, kind), given)
+
+    found = [asked("existence", "yes", "yes"), asked("existence", "no", "yes"), asked("where", "top", "top"),
+             asked("where", "top", "left"), asked("leftright", "left", "left")]
+    report = benchmark.summarise(found)
+    assert report["accuracy"]["existence"] == 0.5 and report["accuracy"]["yes"] == 1.0 and report["accuracy"]["no"] == 0
+    assert report["accuracy"]["position"] == 0.75 and report["counts"]["position"] == 3

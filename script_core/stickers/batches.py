@@ -167,7 +167,9 @@ class Packed:
     """Questions and answers of b scenes, packed: `ids` (b, t), `offset` (b, t) position within its own question,
     `segment` (b, t) question number (-1: padding). `at` (m, 2) are the (scene, token) pairs that predict `label` (m,);
     `owner` (m,) numbers the question they belong to. `point_at` (p, 2) are noun tokens, `point_xy` (p, 2) what they
-    name; `compare_at` (c, 2) are cue tokens of comparisons, `compare_xy` (c, 2) the difference of the two centres.
+    name; `compare_at` (c, 2) are cue tokens of comparisons, `compare_xy` (c, 2) the difference of the two centres;
+    `target_at` (a, 2) are cue tokens whose answer names one sticker, `target_xy` (a, 2) its centre; `count_at` (n, 2)
+    are cue tokens of counting questions, `count` (n,) the number.
     """
 
     ids: Tensor
@@ -182,6 +184,10 @@ class Packed:
     point_xy: Tensor
     compare_at: Tensor
     compare_xy: Tensor
+    target_at: Tensor
+    target_xy: Tensor
+    count_at: Tensor
+    count: Tensor
 
 
 @dataclass
@@ -195,6 +201,10 @@ class _Rows:
     point_xy: list[tuple[float, float]] = field(default_factory=list)
     compare_at: list[tuple[int, int]] = field(default_factory=list)
     compare_xy: list[tuple[float, float]] = field(default_factory=list)
+    target_at: list[tuple[int, int]] = field(default_factory=list)
+    target_xy: list[tuple[float, float]] = field(default_factory=list)
+    count_at: list[tuple[int, int]] = field(default_factory=list)
+    count: list[int] = field(default_factory=list)
 
 
 def pack(scenes: Sequence[Scene], asked: Sequence[Sequence[Question]], vocabulary: dict[str, int]) -> Packed:
@@ -224,6 +234,13 @@ def pack(scenes: Sequence[Scene], asked: Sequence[Sequence[Question]], vocabular
             if question.kind in ("leftright", "abovebelow") and len(where) == 2:
                 rows.compare_at.append((b, cue))
                 rows.compare_xy.append((where[0][0] - where[1][0], where[0][1] - where[1][1]))
+            named = [(k.x, k.y) for k in scene.stickers if k.name == question.answer]
+            if len(named) == 1:
+                rows.target_at.append((b, cue))
+                rows.target_xy.append(named[0])
+            if question.kind == "count":
+                rows.count_at.append((b, cue))
+                rows.count.append(int(question.answer))
         sequences.append((ids, offset, segment))
     longest = max(len(ids) for ids, _, _ in sequences)
     full = np.zeros((3, len(sequences), longest), np.int64)
@@ -239,7 +256,9 @@ def pack(scenes: Sequence[Scene], asked: Sequence[Sequence[Question]], vocabular
     return Packed(
         ids_, offset_, segment_, pairs(rows.at, torch.int64), torch.tensor(rows.label), torch.tensor(rows.owner),
         tuple(rows.kinds), tuple(rows.answers), pairs(rows.point_at, torch.int64), pairs(rows.point_xy, torch.float32),
-        pairs(rows.compare_at, torch.int64), pairs(rows.compare_xy, torch.float32))
+        pairs(rows.compare_at, torch.int64), pairs(rows.compare_xy, torch.float32),
+        pairs(rows.target_at, torch.int64), pairs(rows.target_xy, torch.float32),
+        pairs(rows.count_at, torch.int64), torch.tensor(rows.count, dtype=torch.float32))
 
 
 def ask_all(scenes: Sequence[Scene], recipe: Recipe, rng: np.random.Generator) -> list[list[Question]]:

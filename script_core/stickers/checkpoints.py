@@ -10,11 +10,11 @@ import torch
 from torch import Tensor
 
 from script_core.stickers.batches import TRAINING_SEED
+from script_core.stickers.kit import Kit
 from script_core.stickers.losses import Heads
 from script_core.stickers.model import Sizes, TinyLlava
 from script_core.stickers.optimiser import Optimiser
 from script_core.stickers.presets import Preset
-from script_core.stickers.stages import Kit
 
 
 def number_type(device: str) -> torch.dtype:
@@ -50,7 +50,7 @@ def adopt(kit: Kit, found: dict[str, Tensor], only: tuple[str, ...] = ("",)) -> 
 
 
 ALIGNED = ("model.vision", "model.text", *(f"heads.{x}" for x in ("place", "colour", "background", "scale", "shift")))
-SPOKEN = ("model.language", "heads.point", "heads.compare")
+SPOKEN = ("model.language", "heads.point", "heads.compare", "heads.target", "heads.count")
 
 
 def start_from(kit: Kit, name: str, out: Path) -> None:

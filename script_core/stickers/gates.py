@@ -18,9 +18,9 @@ from script_core.stickers.batches import (
     visual_batch,
 )
 from script_core.stickers.catalogue import NAMES, indefinite
+from script_core.stickers.kit import EXISTENCE_MIX, Kit, moved
 from script_core.stickers.losses import symbols
 from script_core.stickers.scenes import make_scene
-from script_core.stickers.stages import EXISTENCE_MIX, Kit, moved
 
 HELD_OUT_SEED = 500_000
 

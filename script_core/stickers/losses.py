@@ -17,18 +17,25 @@ class Heads(nn.Module):
     """Small training-only outputs; none of them ships.
 
     point1 / point2 say from the noun's token (middle, last layer) where the named sticker is; compare says from the
-    answer cue how two stickers lie to each other; place says from a patch where it and its sticker are; colour which
+    answer cue how two stickers lie to each other, target where the sticker is that the answer names, count how many
+    there are; place says from a patch where it and its sticker are; colour which
     colour it shows. `background` stands for "no object" among the names, `scale` and `shift` are temperatures.
     """
 
     def __init__(self, sizes: Sizes) -> None:
         super().__init__()
         self.point1, self.point2 = nn.Linear(sizes.width, 2), nn.Linear(sizes.width, 2)
-        self.compare = nn.Linear(sizes.width, 2)
+        self.compare, self.target = nn.Linear(sizes.width, 2), nn.Linear(sizes.width, 2)
+        self.count = nn.Linear(sizes.width, 1)
         self.place, self.colour = nn.Linear(sizes.vit_width, 4), nn.Linear(sizes.vit_width, len(COLOURS))
         self.background = nn.Parameter(torch.randn(sizes.joint) * 0.1)
         self.scale = nn.Parameter(torch.tensor([2.5, 2.5, 2.5]))  # log temperatures: names, questions, captions
         self.shift = nn.Parameter(torch.tensor(-4.0))
+
+    def language_parameters(self) -> list[nn.Parameter]:
+        """Those of the heads that read the language model."""
+        heads = (self.point1, self.point2, self.compare, self.target, self.count)
+        return [p for head in heads for p in head.parameters()]
 
 
 def unit(x: Tensor) -> Tensor:
@@ -80,11 +87,18 @@ def answer_losses(model: TinyLlava, heads: Heads, states: list[Tensor], packed: 
         b, t = packed.compare_at.T
         seen = heads.compare(rms_norm(states[-2][b, t])).float()
         out["compare"] = F.mse_loss(seen, packed.compare_xy / 0.35)
+    if len(packed.target_at):
+        b, t = packed.target_at.T
+        seen = heads.target(rms_norm(states[-2][b, t])).float()
+        out["target"] = F.mse_loss(seen, (packed.target_xy - 0.5) / 0.25)
+    if len(packed.count_at):
+        b, t = packed.count_at.T
+        out["count"] = F.mse_loss(heads.count(rms_norm(states[-2][b, t])).float()[:, 0], packed.count / 2)
     out["accuracy"] = (logits.argmax(-1) == label).float().mean().detach()
     return out
 
 
-ANSWER_WEIGHTS = {"answer": 1.0, "point1": 1.0, "point2": 0.5, "compare": 0.5}
+ANSWER_WEIGHTS = {"answer": 1.0, "point1": 1.0, "point2": 0.5, "compare": 0.5, "target": 0.5, "count": 0.3}
 
 
 def projector_losses(model: TinyLlava, projected: Tensor, facts: Facts, words: Words) -> dict[str, Tensor]:

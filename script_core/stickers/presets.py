@@ -31,7 +31,7 @@ class Preset:
 PRESETS = {
     "cpu": Preset({
         "align": Length(27, 20), "symbols": Length(27, 20),
-        "connect": Length(15, 16, workers=2), "tune": Length(62, 16, workers=2, decay=0.6),
+        "connect": Length(15, 16, workers=2), "tune": Length(57, 16, workers=2, decay=0.6),
     }),
     "gpu": Preset({
         "align": Length(10, 128), "symbols": Length(6, 96), "connect": Length(5, 128), "tune": Length(15, 96),

@@ -9,8 +9,7 @@ tune      everything, vision at a low rate, up to the full 576 visual tokens
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, fields, replace
-from typing import Any, TypeVar
+from typing import Any
 
 import numpy as np
 import torch
@@ -18,110 +17,28 @@ from torch import Tensor
 
 from script_core.stickers.batches import (
     Facts,
-    Packed,
     Picture,
     Pool,
     Recipe,
     ask_all,
     choose,
-    pack,
-    positions_and_mask,
     symbolic_facts,
     visual_batch,
-)
+)  # fmt: skip
 from script_core.stickers.catalogue import NAMES, bare_plural, indefinite
+from script_core.stickers.kit import EXISTENCE_MIX, FULL, LAST_MIX, LOGIC_MIX, POSITION_MIX, Kit, moved
 from script_core.stickers.losses import (
     ANSWER_WEIGHTS,
     VISION_WEIGHTS,
-    Heads,
-    Words,
-    answer_losses,
     projector_losses,
     symbols,
     vision_losses,
     weighted,
-)
-from script_core.stickers.model import GRID, TinyLlava
+)  # fmt: skip
+from script_core.stickers.model import GRID
 from script_core.stickers.optimiser import Group, block_matrices, others
 from script_core.stickers.questions import Question
 from script_core.stickers.scenes import make_scene
-from script_core.stickers.tokenizer import BOS, EOS, encode
-
-FULL = GRID * GRID
-POSITION_MIX = {
-    "existence": 0.24, "where": 0.16, "leftright": 0.2, "abovebelow": 0.14, "count": 0.1, "colour": 0.07, "kind": 0.05,
-    "nextto": 0.04,
-}  # fmt: skip
-EXISTENCE_MIX = {
-    "existence": 0.4, "colour": 0.12, "kind": 0.1, "count": 0.12, "where": 0.09, "leftright": 0.07, "abovebelow": 0.06,
-    "nextto": 0.04,
-}  # fmt: skip
-
-LAST_MIX = {
-    "existence": 0.36, "colour": 0.08, "kind": 0.14, "count": 0.16, "where": 0.07, "leftright": 0.06, "abovebelow": 0.06,
-    "nextto": 0.07,
-}  # fmt: skip
-
-T = TypeVar("T", Facts, Packed)
-
-
-def moved(item: T, device: torch.device) -> T:
-    """The same dataclass with its tensors on `device`."""
-    found: dict[str, Any] = {f.name: getattr(item, f.name) for f in fields(item)}
-    tensors: dict[str, Any] = {k: v.to(device) for k, v in found.items() if isinstance(v, Tensor)}
-    return replace(item, **tensors)
-
-
-@dataclass
-class Kit:
-    """What all stages share."""
-
-    model: TinyLlava
-    heads: Heads
-    vocabulary: dict[str, int]
-    seed: int
-    batch: int
-    rank: int = 0
-
-    def __post_init__(self) -> None:
-        self.rng = np.random.default_rng([self.seed, self.rank])
-        self.device = self.model.proj1.device
-        self.dtype = self.model.proj1.dtype
-        self.words = Words.of(self.vocabulary)
-        self.words = Words(self.words.names.to(self.device), self.words.colours.to(self.device))
-
-    def pool(self, recipe: Recipe, side: int, number: int, size: int = 512, fresh: float = 0.5) -> Pool:
-        """A pool of its own for every process."""
-        return Pool(recipe, side, self.seed + number + 100 * self.rank, size, fresh)
-
-    def embed(self, texts: Sequence[str]) -> Tensor:
-        """Text tower on `<s> text </s>`: (m, c)."""
-        rows = [[BOS, *encode(self.vocabulary, t), EOS] for t in texts]
-        longest = max(map(len, rows))
-        ids = torch.tensor([r + [0] * (longest - len(r)) for r in rows], device=self.device)
-        return self.model.text(ids, torch.tensor([len(r) - 1 for r in rows], device=self.device))
-
-    def pixels(self, raw: Tensor) -> Tensor:
-        return raw.to(self.device).to(self.dtype) / 127.5 - 1
-
-    def answers(self, visual: Tensor, places: Tensor, scenes: Sequence[Any], asked: Any) -> dict[str, Tensor]:
-        """Language-model losses for visual tokens (b, k, d) at position ids `places` (b, k)."""
-        packed = pack(scenes, asked, self.vocabulary)
-        positions, mask = positions_and_mask(packed, places, self.dtype)
-        packed = moved(packed, self.device)
-        states = self.model.language(visual.to(self.dtype), packed.ids, positions.to(self.device), mask.to(self.device))
-        return answer_losses(self.model, self.heads, states, packed)
-
-    def places(self, count: int, tokens: int, kept: Tensor | None = None) -> Tensor:
-        """Position ids of the visual tokens: consecutive, or as before dropping, or spread as in long inputs."""
-        draw = self.rng.random()
-        if draw < 0.2 and kept is not None:
-            return kept + 1
-        if draw < 0.4:
-            limit = int(self.rng.integers(tokens, 2930))
-            spread = [np.sort(self.rng.choice(limit, tokens, replace=False)) + 1 for _ in range(count)]
-            return torch.from_numpy(np.stack(spread))
-        return torch.arange(1, tokens + 1).expand(count, -1)
 
 
 class Align:
@@ -185,6 +102,15 @@ def align_losses(
         texts[split:])
 
 
+def symbol_losses(kit: Kit, recipe: Recipe, count: int, tokens: int) -> dict[str, Tensor]:
+    """Language-model losses on `count` scenes of ideal visual tokens, with a little noise."""
+    scenes = [make_scene(kit.rng, objects=recipe.objects, sizes=recipe.sizes, duplicates=recipe.duplicates)
+              for _ in range(count)]
+    visual = symbols(kit.model, moved(symbolic_facts(scenes, tokens, kit.rng), kit.device), kit.words)
+    visual = visual + 0.02 * kit.rng.random() * torch.randn_like(visual)
+    return kit.answers(visual, kit.places(count, tokens), scenes, ask_all(scenes, recipe, kit.rng))
+
+
 class Symbols:
     """The language model on ideal visual tokens; few stickers first, any number of tokens from the start."""
 
@@ -193,7 +119,7 @@ class Symbols:
 
     def groups(self) -> list[Group]:
         language, heads = self.kit.model.language, self.kit.heads
-        pointing = [p for h in (heads.point1, heads.point2, heads.compare) for p in h.parameters()]
+        pointing = heads.language_parameters()
         return [Group(block_matrices(language), "muon", 0.02), Group(others(language) + pointing, "adamw", 1e-3)]
 
     def losses(self, progress: float) -> tuple[Tensor, dict[str, Tensor], int]:
@@ -201,14 +127,9 @@ class Symbols:
         early = progress < 0.15
         mix = POSITION_MIX if progress < 0.5 else EXISTENCE_MIX
         recipe = Recipe(objects=(2, 4) if early else (1, 9), duplicates=0.15 if early else 0.35, mix=mix, count=7)
-        scenes = [make_scene(rng, objects=recipe.objects, sizes=recipe.sizes, duplicates=recipe.duplicates)
-                  for _ in range(kit.batch)]
         tokens = int(np.exp(rng.uniform(np.log(8), np.log(150)))) if rng.random() < 0.96 else 400
-        facts = moved(symbolic_facts(scenes, tokens, rng), kit.device)
-        visual = symbols(kit.model, facts, kit.words)
-        visual = visual + 0.02 * rng.random() * torch.randn_like(visual)
-        parts = kit.answers(visual, kit.places(len(scenes), tokens), scenes, ask_all(scenes, recipe, rng))
-        return weighted(parts, ANSWER_WEIGHTS), parts, len(scenes)
+        parts = symbol_losses(kit, recipe, kit.batch, tokens)
+        return weighted(parts, ANSWER_WEIGHTS), parts, kit.batch
 
 
 def draw_budget(rng: np.random.Generator, full: float) -> int:
@@ -237,7 +158,7 @@ class Connect:
 
     def groups(self) -> list[Group]:
         m, h = self.kit.model, self.kit.heads
-        pointing = [p for x in (h.point1, h.point2, h.compare) for p in x.parameters()]
+        pointing = h.language_parameters()
         projector = [m.proj1, m.proj2, m.proj1_bias, m.proj2_bias]
         return [Group(block_matrices(m.language), "muon", 0.008), Group(projector, "adamw", 1e-3),
                 Group(others(m.language) + pointing, "adamw", 5e-4)]
@@ -282,6 +203,7 @@ class Tune:
     def __init__(self, kit: Kit, full: float = 0.5) -> None:
         self.kit, self.full = kit, full
         self.recipe = Recipe(mix=LAST_MIX)
+        self.logic = Recipe(mix=LOGIC_MIX, duplicates=0.5)  # what needs more steps than pictures can pay for
         self.pool = kit.pool(self.recipe, 336, 4)
 
     def groups(self) -> list[Group]:
@@ -318,7 +240,10 @@ class Tune:
             kept = index if kept is None else kept.gather(1, index)
         places = kit.places(len(scenes), projected.shape[1], kept)
         more = kit.answers(projected, places, scenes, asked)
-        return loss + weighted(more, ANSWER_WEIGHTS), parts | more, len(pictures)
+        loss = loss + weighted(more, ANSWER_WEIGHTS)
+        logic = symbol_losses(kit, self.logic, kit.batch * 3 // 4, int(rng.integers(16, 150)))
+        parts |= {f"logic-{name}": value for name, value in logic.items()}
+        return loss + weighted(logic, ANSWER_WEIGHTS, 0.5), parts | more, len(pictures)
 
 
 STAGES: Mapping[str, type] = {"align": Align, "symbols": Symbols, "connect": Connect, "tune": Tune}

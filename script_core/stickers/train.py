@@ -29,10 +29,11 @@ from script_core.stickers.checkpoints import adopt, build, finished_kit, save, s
 from script_core.stickers.curves import draw_curves
 from script_core.stickers.export import save_checkpoint
 from script_core.stickers.gates import language_gate, picture_gate
+from script_core.stickers.kit import Kit
 from script_core.stickers.optimiser import Optimiser
 from script_core.stickers.presets import PRESETS, ROOT, Length, Preset
 from script_core.stickers.questions import VOCABULARY
-from script_core.stickers.stages import STAGES, Kit
+from script_core.stickers.stages import STAGES
 from script_core.stickers.tokenizer import word_ids
 
 ALLOCATOR = {
