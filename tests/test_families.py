@@ -417,3 +417,23 @@ def test_pooling_is_selectable_where_it_is_a_choice(tmp_path: Path) -> None:
         Engine.load(folder, device="cpu", pool_mode="maximum")
     with pytest.raises(CannotLoad, match="pool_mode"):
         Engine.load(tiny_families.save("video_llava", tmp_path / "other"), device="cpu", pool_mode="average")
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_half_precision_runs_through_the_same_code(family: str, tmp_path: Path) -> None:
+    engine = Engine.load(tiny_families.save(family, tmp_path / family), device="cpu", dtype="bfloat16")
+    for kind in KINDS:
+        result = engine.ask(media(kind), QUESTION, budget=9, max_new_tokens=3)
+        assert result.counters.kept == 9 and torch.isfinite(result.first_logits).all()
+    assert engine.info.dtype == "bfloat16"
+
+
+def test_large_pictures_stay_within_qwens_recommended_number_of_tokens(engines: dict[str, Engine]) -> None:
+    backend: Any = engines["qwen2_5_vl"].backend
+    theirs = backend._prepare.size
+    backend._prepare.size = type(theirs)(shortest_edge=56 * 56, longest_edge=16384 * 28 * 28)
+    try:
+        _, grid = backend._picture(Media.of([picture(4000, 3000)]))
+    finally:
+        backend._prepare.size = theirs
+    assert 1100 < int(grid.prod()) // 4 <= 1280

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from typing import Any, ClassVar
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -24,6 +25,7 @@ CHATML = (
     "{% else %}<|vision_start|><|{{ part['type'] }}_pad|><|vision_end|>{% endif %}{% endfor %}<|im_end|>\n"
     "<|im_start|>assistant\n"
 )
+PICTURE_PIXELS = 1280 * 28 * 28  # 1,280 tokens, the upper end of what Qwen recommends; a checkpoint may name 16,384
 FRAME_PIXELS = 360 * 420  # of one frame, so that 16 frames stay near 1,500 tokens
 PICTURE, VIDEO = 1, 2  # modality ids of get_rope_index
 
@@ -62,17 +64,22 @@ class Qwen25Vl(Spliced):
         blocks = tuple(Block("frame" if video else "base", rows, cols, time=time) for time in times)
         return VisualTokens(on_cpu(features), Grid.full(blocks))
 
+    def _prepared(self, frame: np.ndarray, pixels: int) -> Any:
+        """Patches of one picture of at most `pixels`, or fewer if the checkpoint says so."""
+        size = self._prepare.size
+        limits = {"shortest_edge": size.shortest_edge, "longest_edge": min(size.longest_edge, pixels)}
+        return self._prepare(frame, return_tensors="pt", input_data_format="channels_last", size=limits)
+
     def _picture(self, media: Media) -> tuple[Tensor, Tensor]:
-        made = self._prepare(media.frames[0], return_tensors="pt", input_data_format="channels_last")
+        made = self._prepared(media.frames[0], PICTURE_PIXELS)
         return made["pixel_values"], made["image_grid_thw"][0]
 
     def _frames(self, media: Media) -> tuple[Tensor, Tensor]:
         """Patches (t * h * w, c * frames * side * side). The processor repeats one picture along the time axis of a
         patch; here each place on that axis is filled from its own frame, and the last frame is repeated at the end."""
-        size = {"shortest_edge": self._prepare.size.shortest_edge, "longest_edge": FRAME_PIXELS}
         made = []
         for frame in media.frames:
-            one = self._prepare(frame, return_tensors="pt", input_data_format="channels_last", size=size)
+            one = self._prepared(frame, FRAME_PIXELS)
             made.append(one["pixel_values"].unflatten(1, (3, self._deep, -1)))
         made += [made[-1]] * (-len(made) % self._deep)
         groups = [made[i : i + self._deep] for i in range(0, len(made), self._deep)]
