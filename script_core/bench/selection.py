@@ -1,0 +1,140 @@
+"""Selection alone: the greedy walk, every method at every budget, and how the walk grows with its size."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
+from functools import partial
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from script_core import dpp, kernels, similarity
+from script_core.bench import inputs
+from script_core.bench.plain import plain_map
+from script_core.bench.tables import Cell
+from script_core.bench.timing import Effort, Timing, once, timed
+from script_core.pruners import PRUNERS
+from script_core.pruners.base import CannotPrune
+from script_core.tokens import VisualTokens
+
+CPU = torch.device("cpu")
+
+
+@dataclass(frozen=True)
+class Shape:
+    """`blocks` crops or frames of `side` x `side` tokens of width d; `budgets` for all of them together."""
+
+    name: str
+    blocks: int
+    side: int
+    d: int
+    budgets: tuple[int, ...]
+
+    @property
+    def total(self) -> int:
+        return self.blocks * self.side**2
+
+
+LLAVA = Shape("LLaVA-1.5", 1, 24, 4096, (192, 128, 64, 32, 16))
+NEXT = Shape("LLaVA-NeXT", 5, 24, 4096, (640, 320, 160))
+# (crops, tokens of each, picks of each)
+WALKS = ((1, 576, 64), (1, 576, 192), (5, 576, 64), (64, 169, 16), (1, 2880, 320))
+
+
+def walks(
+    device: torch.device, effort: Effort, d: int, sizes: tuple[tuple[int, int, int], ...]
+) -> Iterator[dict[str, Cell]]:
+    """The exact walk against the plain one, from the similarity matrix and from raw features."""
+    for crops, n, k in sizes:
+        x = inputs.features(crops * n, d).view(crops, n, d).to(device)
+        r = inputs.relevance(crops * n).view(crops, n).to(device)
+        raw = timed(partial(kernels.greedy_map, x, r, k), effort, device)
+        plain = timed(partial(plain_map, x, r, k), effort, device)
+        yield {
+            "walk": f"{crops} x {n} -> {k}",
+            "d": d,
+            "device": device.type,
+            "from the matrix, ms": timed(partial(_each, dpp.greedy_walk, _known(x, r), k), effort, CPU),
+            "the matrix, ms": timed(partial(_each, similarity.gram, [(crop,) for crop in x]), effort, device),
+            "from raw features, ms": raw,
+            "plain torch, raw, ms": plain,
+            "plain / ours": round(plain.median / raw.median, 2),
+        }
+
+
+def _known(x: Tensor, r: Tensor) -> list[tuple[np.ndarray, np.ndarray]]:
+    return [(similarity.gram(crop), similarity.array(weight)) for crop, weight in zip(x, r, strict=True)]
+
+
+def _each(work: Callable[..., Any], crops: list[tuple[Any, ...]], *more: Any) -> None:
+    for crop in crops:
+        work(*crop, *more)
+
+
+def methods(shape: Shape, effort: Effort) -> Iterator[dict[str, Cell]]:
+    """Every method that chooses before the language model runs, at every budget.
+
+    A fresh encoding pays for similarities and the walk, a new question for the walk, a move of the budget for neither.
+    """
+    encoded = inputs.encoding(shape.blocks, shape.side, shape.d)
+    registry: dict[str, Any] = PRUNERS
+    for name, method in registry.items():
+        if method.acts == "inside" or name == "full":
+            continue
+        for budget in shape.budgets:
+            yield _method(shape, encoded, name, budget, effort)
+
+
+def _method(shape: Shape, encoded: VisualTokens, name: str, budget: int, effort: Effort) -> dict[str, Cell]:
+    pruner, asked = PRUNERS[name](), 0
+    tokens, query = encoded, inputs.question(shape.d)
+
+    def forget() -> None:
+        nonlocal tokens
+        tokens = replace(encoded)
+
+    def ask_again() -> None:
+        nonlocal asked, query
+        asked += 1
+        query = inputs.question(shape.d, asked)
+
+    def select(count: int) -> None:
+        pruner.select(tokens, query, count)
+
+    row: dict[str, Cell] = {"method": name, "budget": budget, "of": shape.total}
+    columns = ("fresh picture, ms", "new question, ms", "budget moved, ms", "remark")
+    try:
+        first = timed(lambda: select(budget), effort, CPU, forget)
+        question = timed(lambda: select(budget), effort, CPU, ask_again)
+        moved = timed(lambda: select(budget), effort, CPU, lambda: select(budget // 2))
+    except CannotPrune as reason:
+        return {**row, **dict.fromkeys(columns), "remark": str(reason)}
+    return {**row, **dict(zip(columns, (first, question, moved, None), strict=True))}
+
+
+def growth(
+    sizes: tuple[int, ...], shares: tuple[float, ...], limit: float, effort: Effort, d: int = 256
+) -> Iterator[dict[str, Cell]]:
+    """The walk over n tokens to share x n picks. Once a walk takes over `limit` seconds, larger shares are left out."""
+    for n in sizes:
+        x, weight = inputs.features(n, d), similarity.array(inputs.relevance(n))
+        block = similarity.per_block(x, [torch.arange(n)]).rows[0]
+        too_long = False
+        for share in shares:
+            k = max(round(share * n), 1)
+            spent = None
+            if not too_long:
+                walk = partial(dpp.greedy_walk, block, weight, k)
+                alone = once(walk, CPU)
+                too_long = alone > limit * 1000
+                spent = Timing.of([alone]) if too_long else timed(walk, effort, CPU)
+            yield {
+                "tokens": n,
+                "picks": k,
+                "share": share,
+                "rows": "held" if isinstance(block, np.ndarray) else f"computed, d = {d}",
+                "walk, ms": spent,
+            }
