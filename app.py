@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import argparse
+import json
 import logging
 import os
+import sys
 
 # Before gradio is imported: no telemetry, no version check.
 os.environ.setdefault("GRADIO_ANALYTICS_ENABLED", "False")
@@ -14,7 +16,8 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse
 from starlette.routing import Route
 
-from ui import page
+from ui import gpu, guard, mcp, page
+from ui.limits import LIMITS, MANIFEST
 from ui.runtime import Host
 
 
@@ -22,17 +25,28 @@ def arguments(argv: list[str] | None = None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         description="Ask a picture a question and see which visual tokens the answer needed."
     )
-    parser.add_argument(
-        "--model", default="stickers", help="the embedded model (default), a checkpoint folder, or a hub id"
-    )
-    parser.add_argument(
-        "--host", default=os.environ.get("GRADIO_SERVER_NAME", "127.0.0.1"), help="address to listen on"
-    )
-    parser.add_argument("--port", type=int, default=int(os.environ.get("GRADIO_SERVER_PORT", "7860")))
-    parser.add_argument(
-        "--share", action="store_true", help="open a public tunnel through gradio.live (off by default)"
-    )
-    return parser.parse_args(argv)
+    parser.add_argument("--profile", choices=list(MANIFEST.profiles), help="a way of running from the Spacefile")
+    parser.add_argument("--model", help="a checkpoint folder or a hub id; default: the profile's")
+    parser.add_argument("--host", default=os.environ.get("GRADIO_SERVER_NAME"), help="address; default 127.0.0.1")
+    parser.add_argument("--port", type=int, default=os.environ.get("GRADIO_SERVER_PORT", MANIFEST.container.port))
+    parser.add_argument("--share", action="store_true", help="open a public tunnel through gradio.live")
+    parser.add_argument("--mcp", action="store_true", help="serve the endpoints to agents (needs requirements-mcp.txt)")
+    parser.add_argument("--endpoints", action="store_true", help="print the public endpoints as JSON and leave")
+    options = parser.parse_args(argv)
+    options.profile = options.profile or gpu.profile_of(os.environ)
+    profile = MANIFEST.profile(options.profile)
+    options.model = options.model or MANIFEST.models[profile.model].source
+    options.host = options.host or profile.host
+    return options
+
+
+def host_for(options: argparse.Namespace) -> Host:
+    """The models that this way of running serves."""
+    profile = MANIFEST.profile(options.profile)
+    return Host(
+        options.model, device=profile.device, loads=profile.loads, cache_mb=LIMITS.cache_mb,
+        revisions=MANIFEST.revisions(), gpu_seconds=profile.max_duration_s,
+    )  # fmt: skip
 
 
 def health_routes(host: Host) -> list[Route]:
@@ -45,36 +59,54 @@ def health_routes(host: Host) -> list[Route]:
         text, state = host.badge()
         return JSONResponse({"status": state, "model": text}, status_code=200 if state == "ready" else 503)
 
-    return [Route("/healthz", healthz), Route("/readyz", readyz)]
+    return [Route(MANIFEST.health.path, healthz), Route(MANIFEST.health.ready, readyz)]
 
 
 def serve(demo: gr.Blocks, host: Host, options: argparse.Namespace, *, block: bool) -> str:
     """Start the server, then the model in the background. Returns the local address."""
+    if gpu.on_zero(os.environ):
+        host.start()
+        host.wait()  # there a model is placed on the GPU before the first call, or not at all
+    if options.mcp:
+        mcp.prepare()
     _, address, _ = demo.launch(
         server_name=options.host, server_port=options.port, share=options.share, prevent_thread_lock=True, quiet=True,
-        app_kwargs={"routes": health_routes(host)}, **page.launch_options(),
+        app_kwargs={"routes": health_routes(host), "middleware": guard.middleware()}, mcp_server=options.mcp,
+        auth=guard.account(os.environ), **page.launch_options(),
     )  # fmt: skip
+    if options.mcp:
+        mcp.check(address, MANIFEST.api.endpoints)
     page.begin(demo)
     if block:
         print(f"Script is at {address}", flush=True)
+        if options.mcp:
+            print(f"Agents find it at {address.rstrip('/')}{MANIFEST.api.mcp_path}", flush=True)
         demo.block_thread()
     return address
 
 
-host = Host()
+host = host_for(arguments([]))
 demo = page.build(host)  # Spaces and `gradio app.py` look for this name
 
 
 def main(argv: list[str] | None = None) -> None:
     global host, demo
     options = arguments(argv)
-    if options.model != host.first:
-        host = Host(options.model)
+    if options.endpoints:
+        print(json.dumps(page.endpoints(demo)))
+        return
+    wanted = host_for(options)
+    if wanted.describes_other(host):
+        host = wanted
         demo = page.build(host)
     logging.basicConfig(level=logging.WARNING, format="%(levelname)s: %(message)s")
     if options.share:
         print("--share opens a public address: everyone who has it can use this machine's model.", flush=True)
-    serve(demo, host, options, block=True)
+    try:
+        serve(demo, host, options, block=True)
+    except mcp.NoAgents as problem:
+        demo.close()
+        sys.exit(f"error: {problem}")
 
 
 if __name__ == "__main__":

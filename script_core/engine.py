@@ -77,7 +77,7 @@ class Engine:
 
         device: default a GPU if there is one. dtype: default 16 bits on a GPU and float32 elsewhere. frames: how many
         of a video are read, default the family's own number. pool_mode: of LLaVA-Video's frames, "average" or
-        "bilinear". revision: a commit of a model on the hub. Further options are those of the constructor. Raises `CannotLoad`.
+        "bilinear". revision: a commit of a model on the hub. Other options are the constructor's. Raises `CannotLoad`.
         """
         from script_core.backends import load
 

@@ -59,9 +59,7 @@ class Media:
         return cls("video" if times else "image", tuple(held), digest.hexdigest(), times, notes)
 
 
-def read_image(
-    source: Media | str | Path | bytes | Image.Image | np.ndarray, *, max_pixels: int = MAX_PIXELS
-) -> Media:
+def read_image(source: Media | str | Path | bytes | Image.Image | np.ndarray, *, max_pixels: int = MAX_PIXELS) -> Media:
     """A picture from a path, encoded bytes, a PIL image or an array (h, w), (h, w, 3) or (h, w, 4).
 
     EXIF rotation is applied, alpha is laid on white, 16-bit is scaled to 8, of an animation the first frame is taken.
@@ -99,20 +97,27 @@ def read_frames(path: str | Path, count: int) -> tuple[list[np.ndarray], list[fl
     return read(path, count)
 
 
-def read_media(source: Media | str | Path | bytes | Image.Image | np.ndarray, frames: int = 0) -> Media:
+def read_media(
+    source: Media | str | Path | bytes | Image.Image | np.ndarray,
+    frames: int = 0,
+    *,
+    max_pixels: int = MAX_PIXELS,
+    max_seconds: int | None = None,
+) -> Media:
     """A picture, or a video if that is what a path or bytes hold, whatever the name says.
 
     frames: how many frames the reader of a video wants; 0 means that it takes pictures only, and then an animated GIF
-    is a picture and any other video a `MediaError`.
+    is a picture and any other video a `MediaError`. max_pixels: of a picture; max_seconds: of a video, where less than
+    the reader's own limit is wanted.
     """
     from script_core.video import is_video, read_video
 
     if isinstance(source, Media) or not is_video(source):
-        return read_image(source)
+        return read_image(source, max_pixels=max_pixels)
     if frames and isinstance(source, str | Path | bytes):
-        return read_video(source, frames)
+        return read_video(source, frames, max_seconds=max_seconds)
     try:
-        return read_image(source)
+        return read_image(source, max_pixels=max_pixels)
     except MediaError as error:
         raise MediaError("This model answers questions about pictures; choose a video model for videos.") from error
 

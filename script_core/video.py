@@ -77,21 +77,21 @@ def _moves(source: str | Path | bytes) -> bool:
         return False
 
 
-def read_video(source: str | Path | bytes, count: int) -> Media:
+def read_video(source: str | Path | bytes, count: int, *, max_seconds: int | None = None) -> Media:
     """At most `count` frames, equally spaced in time, upright, with their times in seconds. Raises `MediaError`."""
     if isinstance(source, bytes):
         with tempfile.TemporaryDirectory(prefix="video") as folder:
             path = Path(folder) / "upload"
             path.write_bytes(source)
-            return read_video(path, count)
-    frames, times = read(source, count)
+            return read_video(path, count, max_seconds=max_seconds)
+    frames, times = read(source, count, max_seconds=max_seconds)
     notes: tuple[str, ...] = ()
     if len(frames) < count:
         notes = (f"The video has {len(frames)} different frames to show, fewer than the {count} asked for.",)
     return Media.of(frames, tuple(times), notes)
 
 
-def read(path: str | Path, count: int) -> tuple[list[np.ndarray], list[float]]:
+def read(path: str | Path, count: int, *, max_seconds: int | None = None) -> tuple[list[np.ndarray], list[float]]:
     """Frames (height, width, 3) uint8 RGB and their times; see `read_video`. Audio is ignored."""
     if isinstance(count, bool) or not isinstance(count, int) or not 1 <= count <= MAX_FRAMES:
         raise MediaError(f"The number of frames must be between 1 and {MAX_FRAMES}, not {count!r}.")
@@ -99,7 +99,7 @@ def read(path: str | Path, count: int) -> tuple[list[np.ndarray], list[float]]:
     give_up = time.monotonic() + OPENING
     for reader in ("pillow",) if kind == "gif" else ("decord", "opencv"):
         try:
-            return _collect(reader, str(Path(path).resolve()), count, give_up)
+            return _collect(reader, str(Path(path).resolve()), count, give_up, max_seconds or MAX_SECONDS)
         except _Failed:
             continue
     raise MediaError(DAMAGED)
@@ -129,9 +129,11 @@ class _Failed(Exception):
     """This reader could not read the file; another one may."""
 
 
-def _collect(reader: str, path: str, count: int, give_up: float) -> tuple[list[np.ndarray], list[float]]:
+def _collect(
+    reader: str, path: str, count: int, give_up: float, max_seconds: int
+) -> tuple[list[np.ndarray], list[float]]:
     """All frames from one reader's process, which is gone when this returns or raises."""
-    limits = [str(n) for n in (count, MAX_SIDE, MAX_PIXELS, MAX_SECONDS)]
+    limits = [str(n) for n in (count, MAX_SIDE, MAX_PIXELS, max_seconds)]
     worker = Path(__file__).with_name("decoding.py")
     process = subprocess.Popen(
         [sys.executable, "-I", str(worker), reader, path, *limits],

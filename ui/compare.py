@@ -22,6 +22,7 @@ from ui.compare_cells import Value, blank, distance, drawn, figures, graph_verdi
 from ui.compare_state import DEFAULTS, RELEASED_AGAINST_PAPER, CompareSettings, check, from_query, to_query
 from ui.examples import examples, find
 from ui.handlers import GENERIC, GONE
+from ui.limits import read_picture
 from ui.runtime import Host, NotReady, title
 from ui.state import Unusable
 from ui.tokengrid import payload, shown_pictures
@@ -304,7 +305,7 @@ class _Table:
 def _picture(path: str) -> Media:
     if not Path(path).is_file():
         raise MediaError(GONE)
-    return read_image(path)
+    return read_picture(path)
 
 
 def _sentence(problem: Exception) -> str:

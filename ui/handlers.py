@@ -23,6 +23,7 @@ from script_core.pruners.base import CannotPrune
 from script_core.report import Encoded, Finished, FirstToken, Result, Selected, Text
 from ui import cards
 from ui.examples import examples, find
+from ui.limits import read_picture
 from ui.runtime import Host, NotReady
 from ui.state import DEFAULTS, NAMES, Settings, Unusable, check, from_query
 from ui.tokengrid import payload, shown_pictures, title_of
@@ -176,7 +177,7 @@ class AskHandlers:
 
     def _media(self, path: str) -> Media:
         try:
-            return read_image(path)
+            return read_picture(path)
         except MediaError:
             raise
         except FileNotFoundError as error:

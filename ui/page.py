@@ -8,21 +8,26 @@ from typing import Any
 
 import gradio as gr
 
-from ui import cards
+from ui import api, cards
 from ui.assets import ASSETS, head
 from ui.context import Context, Tab
+from ui.guard import GuardedBlocks
+from ui.limits import LIMITS
 from ui.runtime import Host
 from ui.tabs import about, ask
 from ui.theme import theme
 
 TABS: tuple[Tab, ...] = (ask, about)
-QUEUE = 20
-UPLOAD_LIMIT = "20mb"
 
 
 def build(host: Host, tabs: Sequence[Tab] = TABS) -> gr.Blocks:
     """The page over a host of models. Nothing is loaded here; `begin` does that."""
-    with gr.Blocks(title="Script: visual token pruning", analytics_enabled=False, delete_cache=(600, 3600), fill_width=True) as demo:
+    with GuardedBlocks(
+        title="Script: visual token pruning",
+        analytics_enabled=False,
+        delete_cache=(600, LIMITS.upload_ttl_s),
+        fill_width=True,
+    ) as demo:
         with gr.Row(elem_classes=["page-head"]):
             gr.Markdown("# Script\nWhich visual tokens does the answer need?", elem_classes=["page-title"])
             badge = gr.HTML(cards.badge("Loading the model ...", "loading"), elem_id="badge", apply_default_css=False)
@@ -34,7 +39,8 @@ def build(host: Host, tabs: Sequence[Tab] = TABS) -> gr.Blocks:
                     built.append((tab, tab.build(ctx)))
         for tab, parts in built:
             tab.bind(ctx, parts)
-    demo.queue(max_size=QUEUE, default_concurrency_limit=4, api_open=False)
+        api.build(ctx)
+    demo.queue(max_size=LIMITS.queue_max, default_concurrency_limit=4, api_open=False)
     demo.script_context = ctx
     return demo
 
@@ -55,6 +61,11 @@ def begin(demo: gr.Blocks) -> None:
     threading.Thread(target=work, name="begin", daemon=True).start()
 
 
+def endpoints(demo: gr.Blocks) -> list[str]:
+    """The names that programs may call."""
+    return sorted(name.lstrip("/") for name in demo.get_api_info()["named_endpoints"])
+
+
 def launch_options() -> dict[str, Any]:
     """Arguments of `demo.launch` that are the same wherever the page runs."""
     return {
@@ -62,12 +73,12 @@ def launch_options() -> dict[str, Any]:
         "css_paths": [ASSETS / "css" / "app.css"],
         "head": head(),
         "footer_links": ["settings", "api"],
-        "max_file_size": UPLOAD_LIMIT,
+        "max_file_size": f"{LIMITS.max_file_mb}mb",
         "show_error": False,
         "enable_monitoring": False,
         "run_history": False,
         "strict_cors": True,
         "ssr_mode": False,
-        "state_session_capacity": 200,
+        "state_session_capacity": LIMITS.sessions,
         "favicon_path": ASSETS / "favicon.svg",
     }

@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import logging
 import threading
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
@@ -31,6 +32,11 @@ class Host:
     """Loaded engines by name. The embedded ones are small and stay; of the large ones there is one at a time."""
 
     first: str = "stickers"
+    device: str = ""  # "cpu", "cuda", or "" for a GPU if there is one
+    loads: bool = True  # whether visitors may load further models
+    cache_mb: int = 512  # encoded pictures of each model
+    revisions: Mapping[str, str] = field(default_factory=dict)  # hub id -> commit
+    gpu_seconds: int = 0  # longest call where GPUs are lent by the call
     wait_s: float = 120.0
     trouble: str = ""
     _engines: dict[str, Engine] = field(default_factory=dict)
@@ -56,6 +62,10 @@ class Host:
                     log.warning("%s", sentence(again))
         finally:
             self._done.set()
+
+    def describes_other(self, other: Host) -> bool:
+        """Whether it would serve something else than `other`, before either has loaded anything."""
+        return any(getattr(self, name) != getattr(other, name) for name in ("first", "device", "loads", "gpu_seconds"))
 
     @property
     def ready(self) -> bool:
@@ -116,7 +126,11 @@ class Host:
 
     def obstacle(self, name: str) -> str:
         """Why this model cannot be loaded here, as far as that is known before trying; "" if nothing speaks against."""
-        if name in EMBEDDED_TITLES or name not in KNOWN:
+        if name in EMBEDDED_TITLES:
+            return ""
+        if not self.loads:
+            return "This server does not load other models; run the project yourself for that."
+        if name not in KNOWN:
             return ""
         import torch
 
@@ -146,7 +160,9 @@ class Host:
     def _load(self, name: str) -> Engine:
         from script_core.engine import Engine
 
-        engine = Engine.load(name)
+        engine = Engine.load(
+            name, device=self.device or None, revision=self.revisions.get(name), held_bytes=self.cache_mb << 20
+        )
         self._engines[name] = engine
         return engine
 

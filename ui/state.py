@@ -10,9 +10,10 @@ from urllib.parse import urlencode
 
 from script_core.pruners import PRUNERS
 from script_core.pruners.script import GAMMA, TAU, P
+from ui.limits import LIMITS
 
-QUESTION_LIMIT = 2000  # characters
-ANSWER_LIMIT = 256  # tokens
+QUESTION_LIMIT = LIMITS.max_question_chars
+ANSWER_LIMIT = LIMITS.max_new_tokens
 BUDGET = 64
 
 

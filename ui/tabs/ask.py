@@ -9,7 +9,7 @@ import gradio as gr
 
 from script_core.media import read_image
 from script_core.pruners import PRUNERS
-from ui import cards
+from ui import cards, share
 from ui.assets import read
 from ui.context import Context, Dial, Picture
 from ui.examples import examples
@@ -36,6 +36,7 @@ def build(ctx: Context) -> dict[str, Any]:
             parts |= _canvas()
         with gr.Column(elem_classes=["col-out"], min_width=300, scale=4):
             parts |= _outputs()
+            parts |= share.build()
     with gr.Row(elem_classes=["ask-more"]), gr.Column(min_width=280):
         parts |= _advanced()
     parts["badge"] = ctx.badge
@@ -207,6 +208,7 @@ def bind(ctx: Context, parts: dict[str, Any]) -> None:
     modelled = [*shown, parts["model_note"], parts["load"], parts["badge"]]
     parts["model"].input(_stream(handlers.model_chosen, parts), values, modelled, **lane, **quiet)
     parts["load"].click(_stream(handlers.model_loaded, parts), values, [*modelled, parts["model"]], **lane, **quiet)
+    share.bind(ctx, parts)
     _bind_opening(ctx, handlers, parts, values, streamed, free)
 
 
