@@ -200,7 +200,7 @@ class Connect:
 class Tune:
     """Everything on 336 px pictures. Vision sees 25 % to all patches, the language model those or fewer."""
 
-    def __init__(self, kit: Kit, full: float = 0.5) -> None:
+    def __init__(self, kit: Kit, full: float = 0.35) -> None:
         self.kit, self.full = kit, full
         self.recipe = Recipe(mix=LAST_MIX)
         self.logic = Recipe(mix=LOGIC_MIX, duplicates=0.5)  # what needs more steps than pictures can pay for
@@ -210,7 +210,7 @@ class Tune:
         m = self.kit.model
         rest = [m.proj1, m.proj2, m.proj1_bias, m.proj2_bias, *self.kit.heads.parameters(), *others(m.language)]
         return [
-            Group(block_matrices(m.vision) + block_matrices(m.text), "muon", 0.003),
+            Group(block_matrices(m.vision) + block_matrices(m.text), "muon", 0.005),
             Group(others(m.vision) + others(m.text), "adamw", 3e-4),
             Group(block_matrices(m.language), "muon", 0.005),
             Group(rest, "adamw", 3e-4),
@@ -218,7 +218,8 @@ class Tune:
 
     def losses(self, progress: float) -> tuple[Tensor, dict[str, Tensor], int]:
         kit, rng = self.kit, self.kit.rng
-        whole = rng.random() < self.full + 0.3 * progress
+        # A masked picture costs a quarter of a whole one and teaches vision as much; the end is about whole ones.
+        whole = rng.random() < (self.full if progress < 0.85 else 2 * self.full)
         pictures = self.pool.draw(max(kit.batch // 3, 1) if whole else kit.batch)
         favour = float(rng.choice([1.0, 3.0]))
         keep = None if whole else [choose(p.owner, FULL // 4, rng, favour) for p in pictures]

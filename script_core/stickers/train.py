@@ -63,7 +63,9 @@ class Log:
     def __init__(self, out: Path, name: str, speaks: bool) -> None:
         self.path, self.name, self.speaks = out / f"{name}.jsonl", name, speaks
         self.sums: dict[str, list[float]] = {}
-        self.images, self.since, self.total = 0, time.time(), 0
+        self.images, self.since = 0, time.time()
+        earlier = self.path.read_text().splitlines() if self.path.exists() else []
+        self.total = int(json.loads(earlier[-1])["images"]) if earlier else 0  # a resumed stage counts on
 
     def add(self, parts: dict[str, Tensor], images: int, norm: float) -> None:
         self.images += images
