@@ -14,12 +14,17 @@ from ui.runtime import Host
 
 @dataclass
 class Context:
-    """Shared by all tabs while the page is built. `on_ready` jobs run once in the background, after the first model."""
+    """Shared by all tabs while the page is built. `on_ready` jobs run once in the background, after the first model.
+
+    views and parts: each tab's own component and what its `build` returned, by title; complete when `bind` is called.
+    """
 
     demo: gr.Blocks
     host: Host
     badge: gr.HTML
     jobs: list[Callable[[], None]] = field(default_factory=list)
+    views: dict[str, gr.Tab] = field(default_factory=dict)
+    parts: dict[str, dict[str, Any]] = field(default_factory=dict)
 
     def on_ready(self, job: Callable[[], None]) -> None:
         self.jobs.append(job)

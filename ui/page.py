@@ -14,10 +14,10 @@ from ui.context import Context, Tab
 from ui.guard import GuardedBlocks
 from ui.limits import LIMITS
 from ui.runtime import Host
-from ui.tabs import about, ask
+from ui.tabs import about, analyse, ask, benchmark, compare
 from ui.theme import theme
 
-TABS: tuple[Tab, ...] = (ask, about)
+TABS: tuple[Tab, ...] = (ask, compare, analyse, benchmark, about)
 
 
 def build(host: Host, tabs: Sequence[Tab] = TABS) -> gr.Blocks:
@@ -33,13 +33,21 @@ def build(host: Host, tabs: Sequence[Tab] = TABS) -> gr.Blocks:
             badge = gr.HTML(cards.badge("Loading the model ...", "loading"), elem_id="badge", apply_default_css=False)
         ctx = Context(demo, host, badge)
         built = []
-        with gr.Tabs(elem_id="tabs"):
+        with gr.Tabs(elem_id="tabs") as views:
             for tab in tabs:
-                with gr.Tab(tab.TITLE, id=tab.TITLE.lower()):
-                    built.append((tab, tab.build(ctx)))
+                with gr.Tab(tab.TITLE, id=tab.TITLE.lower()) as ctx.views[tab.TITLE]:
+                    ctx.parts[tab.TITLE] = tab.build(ctx)
+                    built.append((tab, ctx.parts[tab.TITLE]))
         for tab, parts in built:
             tab.bind(ctx, parts)
         api.build(ctx)
+        names = {tab.TITLE.lower() for tab in tabs}
+
+        def chosen(request: gr.Request) -> Any:
+            wanted = request.query_params.get("tab", "") if request else ""
+            return gr.Tabs(selected=wanted) if wanted in names else gr.skip()
+
+        demo.load(chosen, None, views, show_progress="hidden", api_visibility="private")
     demo.queue(max_size=LIMITS.queue_max, default_concurrency_limit=4, api_open=False)
     demo.script_context = ctx
     return demo
@@ -70,7 +78,7 @@ def launch_options() -> dict[str, Any]:
     """Arguments of `demo.launch` that are the same wherever the page runs."""
     return {
         "theme": theme(),
-        "css_paths": [ASSETS / "css" / "app.css"],
+        "css_paths": [ASSETS / "css" / f"{name}.css" for name in ("app", "compare", "science")],
         "head": head(),
         "footer_links": ["settings", "api"],
         "max_file_size": f"{LIMITS.max_file_mb}mb",

@@ -32,7 +32,7 @@ class Estimate:
     speedup: float
 
 
-def table(plane: Plane, k: int, tau: float, gamma: float, *, seed: int = 0, repeats: int = 3) -> tuple[Estimate, ...]:
+def table(plane: Plane, k: int, tau: float, gamma: float, *, seed: int = 0, repeats: int = 7) -> tuple[Estimate, ...]:
     """Exhaustive, bipartite, random. k: how many tokens count as redundant. All on one thread-friendly float32 copy."""
     vectors = plane.vectors.astype(np.float32)
     n = len(vectors)

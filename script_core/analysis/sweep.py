@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -16,7 +17,8 @@ SHARES = (0.02, 0.03, 0.05, 0.08, 0.12, 0.18, 0.25, 0.35, 0.5, 0.75, 1.0)
 @dataclass(frozen=True)
 class Step:
     """One budget. kl_first, kl_answer in nats, against the full prompt; agreement: share of the full answer's tokens
-    that this prompt would also have chosen; same: the answers are the same text; prefill_ms, select_ms: measured once.
+    that this prompt would also have chosen; same: the answers are the same text; ms: measured once, for selecting,
+    prefilling and decoding the full answer's tokens (the same ones at every budget).
     """
 
     share: float
@@ -26,8 +28,7 @@ class Step:
     kl_first: float
     kl_answer: float
     agreement: float
-    prefill_ms: float
-    select_ms: float
+    ms: float
 
 
 def budgets(total: int, shares: Sequence[float] = SHARES) -> list[int]:
@@ -55,21 +56,17 @@ def sweep(
         if stop is not None and stop.is_set():
             return
         try:
-            result = engine.ask(encoded, question, pruner=pruner, budget=budget, max_new_tokens=max_new_tokens)
+            started = time.perf_counter()
+            ours = engine.forced_logits(encoded, question, full.token_ids, pruner=pruner, budget=budget)
+            spent = (time.perf_counter() - started) * 1000
         except CannotPrune:
             continue
-        ours = engine.forced_logits(encoded, question, full.token_ids, pruner=pruner, budget=budget)
-        yield Step(
-            budget / total,
-            budget,
-            result.answer,
-            result.answer == full.answer,
-            kl(theirs[0], ours[0]),
-            mean_kl(theirs, ours),
-            agreement(theirs, ours),
-            result.counters.measured.prefill_ms,
-            result.counters.measured.select_ms,
-        )
+        agreed, answer = agreement(theirs, ours), full.answer
+        if agreed < 1:  # else every greedy choice is the full answer's, and asking would only repeat it
+            asked = {"pruner": pruner, "budget": budget, "max_new_tokens": max_new_tokens}
+            answer = engine.ask(encoded, question, **asked).answer
+        distances = kl(theirs[0], ours[0]), mean_kl(theirs, ours)
+        yield Step(budget / total, budget, answer, answer == full.answer, *distances, agreed, spent)
 
 
 @dataclass(frozen=True)

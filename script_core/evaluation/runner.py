@@ -77,18 +77,16 @@ class Progress:
 @dataclass
 class _Meter:
     total: int
-    report: Callable[[Progress], None] | None
     answered: int = 0
     fresh: int = 0
     started: float = field(default_factory=time.perf_counter)
 
-    def step(self, fresh: bool) -> None:
+    def step(self, fresh: bool) -> Progress:
         self.answered += 1
         self.fresh += fresh
-        if self.report is not None and (fresh or self.answered == self.total):
-            spent = time.perf_counter() - self.started
-            left = (self.total - self.answered) * spent / self.fresh if self.fresh else None
-            self.report(Progress(self.answered, self.total, spent, left))
+        spent = time.perf_counter() - self.started
+        left = (self.total - self.answered) * spent / self.fresh if self.fresh else None
+        return Progress(self.answered, self.total, spent, left)
 
 
 def header(engine: Any, kind: str) -> dict[str, Any]:
@@ -126,21 +124,28 @@ def run(
 
     Raises ValueError if the questions are about videos and the model takes none.
     """
+    for at in answers(engine, job, journal):
+        if progress is not None:
+            progress(at)
+        if stop is not None and stop.is_set() and at.answered < at.total:
+            return False
+    return True
+
+
+def answers(engine: Any, job: Job, journal: Journal) -> Iterator[Progress]:
+    """The same step by step: every step is an answer that the journal holds now. Raises what `run` raises."""
     if job.kind == "video" and not engine.info.frames:
         raise ValueError(f"{engine.info.name} takes pictures only; choose a model that reads videos.")
     cells = job.cells()
-    meter = _Meter(job.questions * len(cells), progress)
+    meter = _Meter(job.questions * len(cells))
     for sheet in sheets(job.kind, job.questions):
         missing = any(_unanswered(journal, cell, item) for cell in cells for item in sheet.items)
         encoded = engine.encode(sheet.media()) if missing else None
         for item, cell in _pairs(sheet.items, cells):
             fresh = encoded is not None and _unanswered(journal, cell, item)
             if fresh:
-                if stop is not None and stop.is_set():
-                    return False
                 _answer(engine, journal, cell, item, encoded)
-            meter.step(fresh)
-    return True
+            yield meter.step(fresh)
 
 
 def _pairs(items: tuple[Item, ...], cells: tuple[Cell, ...]) -> Iterator[tuple[Item, Cell]]:

@@ -1,0 +1,192 @@
+"""What the Benchmark tab shows: rows of results files and of a visitor's own check, filtered, drawn and as CSV."""
+
+from __future__ import annotations
+
+import json
+import logging
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import plotly.graph_objects as go
+
+from script_core.evaluation.results import FORMAT, as_csv
+from ui.analyse_charts import SERIES, styled
+from ui.assets import ASSETS
+
+log = logging.getLogger("script")
+
+FOLDER = ASSETS / "results"
+EVERYTHING = "all questions"
+HEADS = (
+    "Method", "Budget", "Accuracy %", "95 % low", "95 % high", "F1 %", "Ratio of means %", "Mean of ratios %",
+    "Same as full %", "Average tokens", "GFLOPs (papers)", "KV MiB", "Select ms", "Prefill ms", "Questions", "Seeds", "Source",
+    "Model", "Date", "Machine", "Commit",
+)  # fmt: skip
+TYPES = ["str", *["number"] * 15, *["str"] * 5]
+TEST_HEADS = (
+    "Better?",
+    "Than",
+    "Budget",
+    "Difference (points)",
+    "95 % low",
+    "95 % high",
+    "p (t)",
+    "p (Wilcoxon)",
+    "Scenes",
+    "Source",
+)
+TEST_TYPES = ["str", "str", *["number"] * 7, "str"]
+PAPER_HEADS = ("Table", "Model", "Method", "Budget", "Measure", "As printed", "Recomputed", "Mean of ratios", "Remark")
+PAPER_TYPES = ["str", "str", "str", "number", "str", "number", "number", "number", "str"]
+
+Results = Mapping[str, Any]
+
+
+def shipped() -> list[Results]:
+    """Every results file that came with the project, by name; one that cannot be read is left out and logged."""
+    found = []
+    for path in sorted(FOLDER.glob("*.json")) if FOLDER.is_dir() else []:
+        try:
+            held = json.loads(path.read_text(encoding="utf-8"))
+        except (OSError, ValueError):
+            log.warning("%s cannot be read as results", path.name)
+            continue
+        if held.get("format") == FORMAT:
+            found.append({**held, "source": f"measured: {path.stem}"})
+    return found
+
+
+def paper() -> Results:
+    """What the paper prints, with remarks."""
+    path = FOLDER / "paper.json"
+    return json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {"source": "", "rows": [], "notes": []}
+
+
+def methods(held: Sequence[Results]) -> list[str]:
+    return list(dict.fromkeys(row["method"] for results in held for row in results["rows"]))
+
+
+def budgets(held: Sequence[Results]) -> list[int]:
+    """Budgets, largest first; the full model's is not one to choose."""
+    return sorted({row["budget"] for r in held for row in r["rows"] if row["method"] != "full"}, reverse=True)
+
+
+def suites(held: Sequence[Results]) -> list[str]:
+    return [EVERYTHING, *dict.fromkeys(suite for results in held for suite in results["suites"])]
+
+
+def chosen(
+    held: Sequence[Results], sources: Sequence[str], names: Sequence[str], sizes: Sequence[int], suite: str
+) -> list[tuple[Results, Mapping[str, Any]]]:
+    """(results, row) of what the filters let through. The full model stays whatever the budgets."""
+    wanted = {int(size) for size in sizes}
+    return [
+        (results, row)
+        for results in held
+        if results["source"] in sources
+        for row in results["rows"]
+        if row["method"] in names and (row["method"] == "full" or row["budget"] in wanted)
+        if suite == EVERYTHING or suite in row["suites"]
+    ]
+
+
+def accuracy(row: Mapping[str, Any], suite: str) -> float:
+    return row["accuracy"] if suite == EVERYTHING else row["suites"][suite]
+
+
+def table(picked: Sequence[tuple[Results, Mapping[str, Any]]], suite: str) -> list[list[Any]]:
+    """Rows for the page. Intervals and ratios are those of all questions and stay empty for one suite."""
+    found = []
+    for results, row in picked:
+        whole = suite == EVERYTHING
+        found.append([
+            row["method"], row["budget"], _percent(accuracy(row, suite)),
+            *(_percent(row[name]) if whole else None
+              for name in ("accuracy_low", "accuracy_high", "f1", "ratio_of_means", "mean_of_ratios", "same_as_full")),
+            round(row["average_tokens"], 1), round(row["paper_gflops"], 3), round(row["kv_mib"], 3),
+            round(row["select_ms"], 1), round(row["prefill_ms"], 1),
+            row["questions"] if whole else results["suites"][suite], row["seeds"], results["source"], results["model"],
+            results["date"], results["machine"]["title"], results["commit"],
+        ])  # fmt: skip
+    return found
+
+
+def tests(
+    held: Sequence[Results], sources: Sequence[str], names: Sequence[str], sizes: Sequence[int]
+) -> list[list[Any]]:
+    wanted = {int(size) for size in sizes}
+    return [
+        [
+            t["first"], t["second"], t["budget"], *(_percent(t[k]) for k in ("difference", "low", "high")),
+            round(t["p_t"], 4), round(t["p_wilcoxon"], 4), t["scenes"], results["source"],
+        ]
+        for results in held
+        if results["source"] in sources
+        for t in results["tests"]
+        if t["second"] in names and t["budget"] in wanted
+    ]  # fmt: skip
+
+
+def paper_rows() -> list[list[Any]]:
+    keys = ("table", "model", "method", "budget", "measure", "printed", "recomputed", "mean_of_ratios", "flag")
+    return [[row[key] for key in keys] for row in paper()["rows"]]
+
+
+def curves(picked: Sequence[tuple[Results, Mapping[str, Any]]], suite: str, dark: bool) -> go.Figure:
+    """Accuracy against budget, one line per method and source; bars are 95 % intervals. The full model is a level."""
+    figure = go.Figure()
+    lines: dict[tuple[str, str], list[Mapping[str, Any]]] = {}
+    for results, row in picked:
+        lines.setdefault((results["source"], row["method"]), []).append(row)
+    colours = {
+        name: SERIES[at % len(SERIES)] for at, name in enumerate(dict.fromkeys(m for _, m in lines if m != "full"))
+    }
+    several = len({source for source, _ in lines}) > 1
+    for (source, name), rows in lines.items():
+        rows = sorted(rows, key=lambda row: row["budget"])
+        label = f"{name} ({source})" if several else name
+        values = [100 * accuracy(row, suite) for row in rows]
+        if name == "full":
+            figure.add_hline(y=values[0], line_dash="dot", annotation_text=label, annotation_position="top left")
+            continue
+        bars = None
+        if suite == EVERYTHING and all(row["accuracy_low"] is not None for row in rows):
+            up = [100 * (row["accuracy_high"] - row["accuracy"]) for row in rows]
+            down = [100 * (row["accuracy"] - row["accuracy_low"]) for row in rows]
+            bars = {"type": "data", "symmetric": False, "array": up, "arrayminus": down, "thickness": 1, "width": 3}
+        x = [row["budget"] for row in rows]
+        line = {"color": colours[name], "dash": "solid" if source.startswith("measured") else "dash"}
+        figure.add_trace(go.Scatter(x=x, y=values, name=label, mode="lines+markers", line=line, error_y=bars))
+    ticks = sorted({row["budget"] for _, row in picked if row["method"] != "full"})
+    figure.update_xaxes(title="visual tokens kept", type="log", tickvals=ticks)
+    figure.update_yaxes(title="right answers (%)")
+    return styled(figure, dark, 380)
+
+
+def reading(picked: Sequence[tuple[Results, Mapping[str, Any]]], suite: str) -> str:
+    """Who is ahead at which budget, from the rows themselves."""
+    best: dict[int, list[tuple[float, str]]] = {}
+    for _, row in picked:
+        if row["method"] != "full":
+            best.setdefault(row["budget"], []).append((accuracy(row, suite), row["method"]))
+    if not best:
+        return ""
+    parts = []
+    for budget in sorted(best, reverse=True):
+        ranked = sorted(best[budget], reverse=True)
+        ahead = " and ".join(name for value, name in ranked if value == ranked[0][0])
+        parts.append(f"{budget} tokens: {ahead} ({100 * ranked[0][0]:.1f} %)")
+    return f"Highest accuracy, {suite}: " + "; ".join(parts) + ". Overlapping intervals are no difference."
+
+
+def csv_of(picked: Sequence[tuple[Results, Mapping[str, Any]]]) -> str:
+    """The filtered rows with everything that is known about them."""
+    texts = []
+    for results in {id(r): r for r, _ in picked}.values():
+        rows = [row for other, row in picked if other is results]
+        texts.append(as_csv(results, rows))
+    return "\n".join(texts)
+
+
+def _percent(value: float | None) -> float | None:
+    return None if value is None else round(100 * value, 2)
