@@ -16,6 +16,7 @@ check: $(VENV)/.dev   ## lint and types
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy script_core
+	$(BIN)/python -m script_core.spacefile check
 
 format: $(VENV)/.dev
 	$(BIN)/ruff check --fix .

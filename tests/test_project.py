@@ -1,55 +1,41 @@
-"""The files around the code agree with each other: README, Spacefile, Dockerfile, requirements."""
+"""The files around the code agree with each other: README, Spacefile, Dockerfile, requirements, Makefile."""
 
+from __future__ import annotations
+
+import fnmatch
+import json
+import os
 import re
-import tomllib
+import subprocess
+import sys
+import time
+import urllib.error
+import urllib.request
 from pathlib import Path
 
 import pytest
 
+from script_core.spacefile import checks
+from script_core.spacefile.checks import instructions
+from script_core.spacefile.manifest import load
+from script_core.spacefile.publish import tracked
+from tests.browser import free_port
+
 ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text()
-SPACEFILE = tomllib.loads((ROOT / "Spacefile").read_text())
-DOCKERFILE = (ROOT / "Dockerfile").read_text()
+DOCKERFILE = instructions((ROOT / "Dockerfile").read_text())
+REQUIREMENTS = ("requirements.txt", "requirements-dev.txt", "requirements-mcp.txt")
 
 
-def front_matter() -> dict[str, str]:
-    block = re.match(r"---\n(.*?)\n---\n", README, re.S)
-    assert block, "README.md must begin with the Space's front matter"
-    return {key: value.strip().strip('"') for key, value in re.findall(r"^(\w+):(.*)$", block.group(1), re.M)}
-
-
-def test_front_matter_repeats_the_spacefile() -> None:
-    app, matter = SPACEFILE["app"], front_matter()
-    expected = {
-        "title": app["title"],
-        "short_description": app["short_description"],
-        "license": app["license"],
-        "sdk": app["sdk"],
-        "sdk_version": app["gradio"],
-        "python_version": app["python"],
-        "app_file": app["entry"],
-    }
-    assert {key: matter.get(key) for key in expected} == expected
-    assert len(matter["short_description"]) <= 60  # the Hub refuses more
-
-
-def test_dockerfile_repeats_the_spacefile() -> None:
-    serve = SPACEFILE["serve"]
-    assert f"FROM python:{SPACEFILE['app']['python']}-slim" in DOCKERFILE
-    assert f"EXPOSE {serve['port']}" in DOCKERFILE
-    assert f"--uid {serve['uid']}" in DOCKERFILE
-    assert f"127.0.0.1:{serve['port']}{serve['health']}" in DOCKERFILE
-
-
-def test_requirements_admit_the_declared_gradio() -> None:
-    line = re.search(r"^gradio>=([\d.]+),<([\d.]+)", (ROOT / "requirements.txt").read_text(), re.M)
-    assert line
-    low, declared, high = (tuple(map(int, v.split("."))) for v in (line[1], SPACEFILE["app"]["gradio"], line[2]))
-    assert low <= declared < high
+@pytest.mark.parametrize(
+    "check", [one for one in checks.CHECKS if one is not checks.endpoints], ids=lambda c: c.__name__
+)
+def test_files_agree_with_the_spacefile(check: checks.Callable) -> None:
+    assert check(ROOT, load()) == []
 
 
 def test_every_requirement_gives_its_reason() -> None:
-    for name in ("requirements.txt", "requirements-dev.txt"):
+    for name in REQUIREMENTS:
         for line in (ROOT / name).read_text().splitlines():
             if line and not line.startswith(("#", "-r", " ")):
                 assert "#" in line, f"{name}: say why {line.split()[0]} is needed"
@@ -69,3 +55,91 @@ def test_readme_library_example_runs(monkeypatch: pytest.MonkeyPatch, capsys: py
     monkeypatch.chdir(ROOT)
     exec(compile(code[1], "README.md", "exec"), {})
     assert "64 of 576" in capsys.readouterr().out
+
+
+def ignored(name: str) -> bool:
+    """Whether .dockerignore keeps a path out of the image."""
+    for pattern in (ROOT / ".dockerignore").read_text().splitlines():
+        pattern = pattern.strip().removeprefix("**/")
+        if pattern and not pattern.startswith("#"):
+            parts = [name, *name.split("/"), name.split("/")[0]]
+            if any(fnmatch.fnmatch(part, pattern) for part in parts):
+                return True
+    return False
+
+
+def test_image_holds_what_the_app_needs_and_no_tests() -> None:
+    inside = [name for name in tracked(ROOT) if not ignored(name)]
+    assert {"app.py", "Spacefile", "README.md", "requirements.txt", "requirements-mcp.txt"} <= set(inside)
+    assert "assets/models/stickers/model.safetensors" in inside
+    assert not [name for name in inside if name.startswith(("tests/", ".ci/", ".git/"))]
+
+
+def test_dockerfile_installs_before_it_copies_the_sources() -> None:
+    words = [(word, rest) for word, rest in DOCKERFILE if word in ("COPY", "RUN", "FROM")]
+    order = [i for i, (word, rest) in enumerate(words) if word == "RUN" and "pip install" in rest]
+    sources = next(i for i, (word, rest) in enumerate(words) if rest.endswith(" . ."))
+    assert order and max(order) < sources
+    for word, rest in DOCKERFILE:
+        if "pip install" in rest:
+            assert "--no-cache-dir" in rest and "--requirement requirements.txt" in rest
+        assert word != "ADD" and "latest" not in rest and "sudo" not in rest
+
+
+# Runs a program as in a container with a read-only root: opening for writing anywhere else fails as it would there.
+READ_ONLY = """
+import os, runpy, sys
+allowed = tuple(os.path.realpath(path) for path in sys.argv[1].split(os.pathsep))
+def watch(event, given):
+    if event == "open" and isinstance(given[0], str) and isinstance(given[2], int):
+        writes = given[2] & (os.O_WRONLY | os.O_RDWR | os.O_CREAT)
+        path = os.path.realpath(given[0])
+        if writes and not path.startswith(allowed + ("/dev/", "/proc/")):
+            raise OSError(30, "Read-only file system", given[0])
+sys.addaudithook(watch)
+sys.argv = sys.argv[2:]
+runpy.run_path(sys.argv[0], run_name="__main__")
+"""
+
+
+def test_the_containers_command_serves_from_a_read_only_root(tmp_path: Path) -> None:
+    settings = dict(pair for word, rest in DOCKERFILE if word == "ENV" for pair in re.findall(r"(\w+)=(\S+)", rest))
+    command = json.loads(next(rest for word, rest in reversed(DOCKERFILE) if word == "CMD"))
+    assert command[0] == "python"
+    health = json.loads(next(rest for word, rest in DOCKERFILE if word == "HEALTHCHECK").split("CMD", 1)[1])
+    port = str(free_port())
+    environment = {
+        **{name: value for name, value in os.environ.items() if name in ("PATH", "LANG")},
+        **{
+            name: settings[name] for name in ("GRADIO_ANALYTICS_ENABLED", "PYTHONDONTWRITEBYTECODE", "PYTHONUNBUFFERED")
+        },
+        "HOME": str(tmp_path / "home"),
+        "HF_HOME": str(tmp_path / "hub"),
+        "GRADIO_TEMP_DIR": str(tmp_path / "gradio"),
+        "TMPDIR": str(tmp_path),
+        "GRADIO_SERVER_PORT": port,
+    }
+    (tmp_path / "home").mkdir()
+    log = tmp_path / "log"
+    with open(log, "w") as out:
+        server = subprocess.Popen(
+            [sys.executable, "-c", READ_ONLY, str(tmp_path), *command[1:]],
+            cwd=ROOT, env=environment, stdout=out, stderr=subprocess.STDOUT,
+        )  # fmt: skip
+    try:
+        check = [sys.executable, *health[1:-1], health[-1].replace("7860", port)]
+        give_up = time.monotonic() + 240
+        while subprocess.run(check, capture_output=True).returncode and time.monotonic() < give_up:
+            assert server.poll() is None, log.read_text()
+        while True:
+            try:
+                with urllib.request.urlopen(f"http://127.0.0.1:{port}/readyz", timeout=5) as answer:
+                    assert json.load(answer)["status"] == "ready"
+                    break
+            except urllib.error.HTTPError as busy:
+                assert busy.code == 503 and json.load(busy)["status"] == "loading", log.read_text()
+            assert server.poll() is None and time.monotonic() < give_up, log.read_text()
+    finally:
+        server.terminate()
+        server.wait(30)
+    assert "Traceback" not in log.read_text() and port in log.read_text()
