@@ -57,8 +57,20 @@ def test_equal_relevance_is_a_tie_that_the_lowest_index_wins() -> None:
 
 def test_a_wrong_guess_costs_time_and_not_the_order(monkeypatch: pytest.MonkeyPatch) -> None:
     x, r = features(64, 16), torch.rand(64, generator=torch.Generator().manual_seed(1))
-    monkeypatch.setattr(foreseen, "_guess", lambda *_: (np.ones(64), np.array([63, 62])))
+    monkeypatch.setattr(foreseen, "_guess", lambda some, *_: (np.ones(len(some)), np.array([3, 2]), 1.0))
     assert kernels.greedy_map(x, r, 8)[0].tolist() == dpp.greedy_map(x, r, 8)[0].tolist()
+
+
+def test_less_relevant_tokens_are_looked_at_when_the_most_relevant_repeat_each_other(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    x, r = features(64, 16), torch.linspace(0.5, 1, 64)
+    x[32:] = x[32]  # the more relevant half is one token over and over
+    looked: list[int] = []
+    plain = foreseen._guess
+    monkeypatch.setattr(foreseen, "_guess", lambda some, *more: looked.append(len(some)) or plain(some, *more))
+    assert kernels.greedy_map(x, r, 6)[0].tolist() == dpp.greedy_map(x, r, 6)[0].tolist()
+    assert looked[0] == 18 and looked[-1] > 32
 
 
 def test_a_batch_is_its_crops_one_by_one() -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import sys
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -31,6 +32,7 @@ def main(argv: list[str] | None = None) -> int:
     parts = [part for part in PARTS if part in (options.parts or _usual(options))]
     about = facts(device)
     print(_heading(about))
+    clock, busy = time.perf_counter(), time.process_time()
     tables, left_out = [], []
     for part in parts:
         reason = _missing(part, options, device)
@@ -42,6 +44,8 @@ def main(argv: list[str] | None = None) -> int:
             print(table.text(), flush=True)
     if left_out:
         print("Not measured here:", *left_out, sep="\n  ")
+    about["wall_s"], about["processor_s"] = round(time.perf_counter() - clock), round(time.process_time() - busy)
+    print(f"This took {about['wall_s']} s, with {about['processor_s']} s of processor time.")
     path = options.json or ROOT / "benchmarks" / f"bench-{device.type}.json"
     command = " ".join(["python -m script_core.bench", *(sys.argv[1:] if argv is None else argv)])
     write(path, about, command, tables, left_out)

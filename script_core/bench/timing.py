@@ -21,19 +21,24 @@ LIBRARIES = ("torch", "transformers", "numpy", "triton", "gradio")
 
 @dataclass(frozen=True)
 class Timing:
-    """Milliseconds: median, lower and upper quartile, best, and the number of runs behind them."""
+    """Milliseconds: median, lower and upper quartile, best, and the number of runs behind them.
+
+    processor: the least processor time of a run, over all threads. Where other work shares the cores it says more than
+    the clock; None where it was not taken.
+    """
 
     median: float
     low: float
     high: float
     best: float
     runs: int
+    processor: float | None = None
 
     @classmethod
-    def of(cls, values: list[float]) -> Timing:
+    def of(cls, values: list[float], processor: list[float] | None = None) -> Timing:
         ordered = sorted(values)
         low, median, high = statistics.quantiles(ordered, n=4, method="inclusive") if len(ordered) > 1 else ordered * 3
-        return cls(median, low, high, ordered[0], len(ordered))
+        return cls(median, low, high, ordered[0], len(ordered), min(processor) if processor else None)
 
     def __str__(self) -> str:
         return f"{_short(self.median)} ({_short(self.low)}-{_short(self.high)})"
@@ -53,16 +58,19 @@ def timed(
 ) -> Timing:
     """Run `work` repeatedly, `before` untimed ahead of each. On a GPU the device's own events are read."""
     values: list[float] = []
+    processor: list[float] = []
     started = time.perf_counter()
     for run in range(effort.most + 1):
         if before is not None:
             before()
+        busy = time.process_time()
         spent = once(work, device)
         if run:  # the first one warms up
             values.append(spent)
+            processor.append((time.process_time() - busy) * 1000)
         if len(values) >= effort.least and time.perf_counter() - started > effort.seconds:
             break
-    return Timing.of(values)
+    return Timing.of(values, processor)
 
 
 def once(work: Callable[[], Any], device: torch.device) -> float:

@@ -15,9 +15,9 @@ import torch
 from torch import Tensor
 
 from script_core.dpp import FLOOR, greedy_walk
-from script_core.kernels.foreseen import ForeseenRows
+from script_core.kernels import foreseen
 from script_core.kernels.graph_score import redundancy as redundancy
-from script_core.similarity import Rows, array, gram, unit
+from script_core.similarity import array, gram, unit
 
 # Below this share of the tokens, computing the rows of the picks alone beats the whole matrix (measured, see NOTES.md).
 FEW = 1 / 8
@@ -53,9 +53,9 @@ def greedy_map(features: Tensor, relevance: Tensor, k: int, floor: float = FLOOR
 def _on_host(features: Tensor, relevance: Tensor, k: int, floor: float) -> tuple[np.ndarray, np.ndarray]:
     weight = np.nan_to_num(array(relevance), nan=0.0)
     # Equal weights leave the picks to differences that float32 may not see; a wrong guess costs more than it saves.
-    guess = 0 < k <= FEW * len(weight) and weight.min() < weight.max()
-    rows: Rows = ForeseenRows(features.cpu(), weight, k) if guess else gram(features)
-    return greedy_walk(rows, weight, k, floor)
+    if 0 < k <= FEW * len(weight) and weight.min() < weight.max():
+        return foreseen.walk(features.cpu(), weight, k, floor)
+    return greedy_walk(gram(features), weight, k, floor)
 
 
 def _on_device(features: Tensor, relevance: Tensor, k: int, floor: float) -> tuple[Tensor, Tensor]:
