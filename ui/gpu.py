@@ -10,6 +10,9 @@ import importlib
 from collections.abc import Callable, Mapping
 from typing import Any, TypeVar
 
+from ui.runtime import Host
+from ui.state import NAMES
+
 Call = TypeVar("Call", bound=Callable[..., Any])
 
 START_S = 8.0  # a process, and the model's way onto the GPU
@@ -36,7 +39,7 @@ def on_zero(environment: Mapping[str, str]) -> bool:
 def seconds(answer_tokens: Any, *, frames: int = 5, longest: int = 60) -> int:
     """What one question takes: a picture with its tiles encoded, and two answers of at most so many tokens."""
     try:
-        length = min(max(float(answer_tokens), 1.0), 1024.0)
+        length = min(max(1.0, float(answer_tokens)), 1024.0)
     except (TypeError, ValueError):
         length = 1.0  # it will be refused, which takes no time
     return min(longest, round(START_S + FRAME_S * frames + 2 * TOKEN_S * length))
@@ -54,3 +57,12 @@ def on_gpu(call: Call, environment: Mapping[str, str], duration: Callable[..., i
     except ImportError as error:
         raise RuntimeError("ZeroGPU needs the package `spaces`, which the hub installs; it is missing.") from error
     return spaces.GPU(duration=duration)(call)
+
+
+def lent_question(ask: Call, host: Host, environment: Mapping[str, str]) -> Call:
+    """The Ask tab's stream with one GPU call for the whole question: encoding, both answers and their difference."""
+
+    def duration(model: str, path: str | None, *values: Any) -> int:
+        return seconds(dict(zip(NAMES, values, strict=False)).get("answer_tokens"), longest=host.gpu_seconds or 60)
+
+    return on_gpu(ask, environment, duration)

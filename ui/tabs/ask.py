@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -13,6 +14,7 @@ from ui import cards, share
 from ui.assets import read
 from ui.context import Context, Dial, Picture
 from ui.examples import examples
+from ui.gpu import lent_question
 from ui.handlers import AskHandlers
 from ui.state import ANSWER_LIMIT, DEFAULTS, NAMES
 from ui.tokengrid import token_grid
@@ -185,7 +187,7 @@ def bind(ctx: Context, parts: dict[str, Any]) -> None:
     # First, so that it runs before the server listeners of the same slider.
     parts["budget"].change(None, [parts["budget"]], None, js=_FOLLOW, **quiet)
 
-    ask = _stream(handlers.ask, parts)
+    ask = _stream(lent_question(handlers.ask, ctx.host, os.environ), parts)
     pressed = gr.on([parts["ask"].click, parts["question"].submit], ask, values, streamed, **lane, **quiet)
     placed = parts["examples"].select(
         _pick(handlers, parts), None, [parts["media"], parts["question"], parts["media_note"]], **free
