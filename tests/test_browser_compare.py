@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import csv
 import io
+import threading
 from pathlib import Path
 from typing import Any
 
@@ -159,3 +160,30 @@ def test_a_phone_sees_everything_without_scrolling_sideways(visit: Any, look: st
         "64",
         "64",
     ]
+
+
+def test_stop_leaves_what_is_filled(visit: Any, served: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    see = visit()
+    page = show(see)
+    engine = served.host.engine("stickers")
+    stream, hold = engine.stream, threading.Event()
+
+    def held(*args: Any, **options: Any) -> Any:
+        for event in stream(*args, **options):
+            yield event
+            if options["pruner"].name == "uniform":
+                hold.wait(60)
+
+    monkeypatch.setattr(engine, "stream", held)
+    choose(page, "Random", "Uniform", "Full (no pruning)")
+    page.click("#compare-run")
+    try:
+        see.until(
+            f"document.querySelector('{HOST} [data-method=uniform]')?.dataset.state === 'running'", timeout=60_000
+        )
+        page.click("#compare-stop")
+        see.until(f"document.querySelector('{HOST}').dataset.state === 'stopped'", timeout=60_000)
+    finally:
+        hold.set()
+    states = page.locator(f"{HOST} .cmp-cell:visible").evaluate_all("all => all.map((cell) => cell.dataset.state)")
+    assert dict(zip(names(page), states, strict=True)) == {"random": "done", "uniform": "stopped", "full": "stopped"}

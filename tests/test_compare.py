@@ -18,10 +18,11 @@ from script_core.pruners.base import CannotPrune
 from script_core.pruners.script_released import ScriptReleased
 from script_core.report import Encoded
 from tests import made
-from ui.compare import FAILED, CompareHandlers
+from ui.compare import CompareHandlers
 from ui.compare_calculator import calculated
 from ui.compare_cells import difference, graph_verdict, jaccard, pieces, refilled
 from ui.compare_state import DEFAULT_METHODS, RELEASED_AGAINST_PAPER, CompareSettings, check, from_query, to_query
+from ui.compare_table import FAILED
 from ui.examples import examples
 from ui.handlers import GONE
 from ui.runtime import Host

@@ -75,6 +75,4 @@ def _layers(found: Cost) -> str:
     words = ", ".join(f"{count:,} in {len(list(same))} layers" for count, same in groupby(found.entering))
     bars = "".join(f'<i style="height:{max(2.0, 100 * n / found.total):.1f}%"></i>' for n in found.entering)
     caption = f"Visual tokens entering each of {len(found.entering)} layers: {escape(words)}."
-    return (
-        f'<figure><div class="calc-bars" aria-hidden="true">{bars}</div><figcaption>{caption}</figcaption></figure>'
-    )
+    return f'<figure><div class="calc-bars" aria-hidden="true">{bars}</div><figcaption>{caption}</figcaption></figure>'

@@ -60,6 +60,7 @@ def figures(engine: Engine, encoded: Encoded, pruner: Any, result: Result, full:
         "same": result.answer == full.answer,
         "average": average(counters.entering),
         "entering": list(counters.entering),
+        "separators": counters.newlines,
         "claimed": claimed,
         "configuration": configuration,
         "ours": ours,

@@ -21,12 +21,18 @@ window.ScriptCompareCell = (() => {
     begin() {
       this.grid = window.ScriptGrid.mount(this.part("canvas"), this.tools);
       const paint = this.grid.paint.bind(this.grid);
-      this.grid.paint = () => { paint(); this.merged(); };
+      this.grid.paint = () => { paint(); this.merged(); this.label(); };
       this.grid.canvas.addEventListener("pointerleave", (event) => {
         if (event.pointerType === "mouse") {
           document.dispatchEvent(new CustomEvent("script:token", { detail: { grid: this.id, group: GROUP, index: -1 } }));
         }
       });
+    }
+
+    label() {
+      const { canvas } = this.grid;
+      const words = canvas.getAttribute("aria-label");
+      if (this.cell && !words.startsWith(this.cell.title)) canvas.setAttribute("aria-label", `${this.cell.title}. ${words}`);
     }
 
     show(cell, base, figures) {
@@ -113,6 +119,7 @@ window.ScriptCompareCell = (() => {
           ? `${cell.beside} more without a place of their own: the encoder's CLS token, once for each crop.`
           : `${cell.beside} more without a place of their own, made of what was dropped.`);
       }
+      if (cell.separators) said.push(`${cell.separators} of the tokens are separators between rows of tiles.`);
       if (cell.cut_short) said.push("Cut at the length limit.");
       return [...said, ...(cell.notes || [])];
     }

@@ -109,7 +109,7 @@ window.ScriptCompare = (() => {
           if (key === "title") made.scope = "row";
           return made;
         }));
-        if (cell.state !== "done") row.lastChild.textContent = core.badge(cell);
+        if (cell.state !== "done") row.children[1].textContent = core.badge(cell);
         return row;
       });
       const [thead, tbody] = [document.createElement("thead"), document.createElement("tbody")];
