@@ -150,7 +150,7 @@ def test_keeping_everything_changes_nothing(handlers: AskHandlers) -> None:
 
 @pytest.mark.parametrize(("path", "changes", "note", "part"), [
     (None, {}, "media_note", "Choose a picture"),
-    ("/nowhere/at/all.png", {}, "media_note", "no picture"),
+    ("/nowhere/at/all.png", {}, "media_note", "no longer on the server"),
     (FIRST, {"question": ""}, "question_note", "Type a question"),
     (FIRST, {"question": "x" * 100_000}, "question_note", "100,000"),
     (FIRST, {"budget": 0}, "settings_note", "at least 1"),
@@ -199,6 +199,28 @@ def test_overlays_follow_sliders_without_the_language_model(
     again = handlers.looked("", FIRST, *values(tau=0.2))
     assert again["grid"]["version"] > view["grid"]["version"]
     assert again["grid"]["rank"] != view["grid"]["rank"]
+
+
+def test_a_canvas_can_ask_for_a_sliders_change_by_itself(handlers: AskHandlers) -> None:
+    shown = handlers.looked("", FIRST, *values())["grid"]
+    settings = {**shown["asked"], "tau": 0.7}
+    change = handlers.redraw({"ticket": shown["ticket"], "settings": settings})
+    full = handlers.looked("", FIRST, *values(tau=0.7))["grid"]
+    assert change is not None and "images" not in change and "row" not in change
+    assert {**shown, **change, "version": 0} == {**full, "version": 0}
+
+
+@pytest.mark.parametrize("wish", [
+    {}, None, [], {"ticket": {}, "settings": {}}, {"ticket": {"model": "", "media": "unknown"}, "settings": {}},
+    {"ticket": {"model": "/etc", "media": "KEY"}, "settings": {}},
+    {"ticket": {"model": "", "media": "KEY"}, "settings": {"tau": "x"}},
+    {"ticket": {"model": "", "media": "KEY"}, "settings": {"budget": [1]}},
+])  # fmt: skip
+def test_a_canvas_that_asks_for_nonsense_gets_nothing(handlers: AskHandlers, wish: Any) -> None:
+    key = handlers.looked("", FIRST, *values())["grid"]["ticket"]["media"]
+    if isinstance(wish, dict) and wish.get("ticket", {}).get("media") == "KEY":
+        wish["ticket"]["media"] = key
+    assert handlers.redraw(wish) is None
 
 
 def test_a_new_picture_sets_the_sliders_range(handlers: AskHandlers) -> None:

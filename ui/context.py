@@ -22,6 +22,7 @@ class Context:
     demo: gr.Blocks
     host: Host
     badge: gr.HTML
+    shared: dict[str, Any] = field(default_factory=dict)  # what a tab's `build` leaves for its `bind`
     jobs: list[Callable[[], None]] = field(default_factory=list)
     views: dict[str, gr.Tab] = field(default_factory=dict)
     parts: dict[str, dict[str, Any]] = field(default_factory=dict)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import inspect
 import logging
+import os
 import threading
 import time
 from collections.abc import Iterator, Mapping
@@ -15,6 +16,7 @@ from dataclasses import asdict
 from typing import Any
 
 from script_core.backends.base import CannotLoad
+from script_core.cache import Store
 from script_core.engine import Engine, QuestionError
 from script_core.fidelity import kl
 from script_core.media import Media, MediaError, read_image
@@ -26,7 +28,7 @@ from ui.examples import examples, find
 from ui.limits import read_picture
 from ui.runtime import Host, NotReady
 from ui.state import DEFAULTS, NAMES, Settings, Unusable, check, from_query
-from ui.tokengrid import payload, shown_pictures, title_of
+from ui.tokengrid import moving, payload, shown_pictures, title_of
 
 log = logging.getLogger("script")
 View = dict[str, Any]
@@ -56,6 +58,8 @@ class AskHandlers:
         self._opening: View | None = None
         self._opening_media: Media | None = None
         self._guard = threading.Lock()
+        # Sliders ask about the same file many times; decoding and hashing it takes longer than selecting.
+        self._read: Store[Media] = Store(1 << 28, lambda media: sum(frame.nbytes for frame in media.frames))
         self._scenes = {read_image(example.path).key for example in examples() if example.is_scene}
 
     # ---- events ------------------------------------------------------------------------------------------------
@@ -107,18 +111,52 @@ class AskHandlers:
             pruner = pruner_of(settings, encoded.tokens.relevance_sign)
             asked = settings.question or UNASKED
             budget = min(settings.budget, len(encoded.tokens))
-            selected = engine.select(encoded, asked, pruner=pruner, budget=budget)
-            view: View = {"grid": self._grid(selected, pruner, settings, set_budget=new_picture), **_quiet()}
+
+            def draw() -> View:
+                selected = engine.select(encoded, asked, pruner=pruner, budget=budget)
+                return self._grid(selected, pruner, settings, model, set_budget=new_picture)
+
+            view: View = {"grid": self.host.swift(draw), **_quiet()}
             if new_picture:
                 view["budget"] = {"maximum": len(encoded.tokens), "value": budget}
-            remarks = [*selected.selection.notes]
             if not settings.question:
-                remarks.append(f"No question yet, so relevance is for \u201c{UNASKED}\u201d.")
-            if remarks:
-                view["settings_note"] = cards.note(" ".join(remarks), "info")
+                view["settings_note"] = cards.note(
+                    f"No question yet, so relevance is for \u201c{UNASKED}\u201d.", "info"
+                )
             return view
         except Exception as problem:
             return self._trouble(problem)
+
+    def redraw(self, wish: dict[str, Any]) -> dict[str, Any] | None:
+        """What a slider changes in the canvas's payload, for a canvas that asks by itself while a slider moves.
+
+        `wish` has the payload's ticket (model and picture) and settings. None means: ask in full, through `looked`;
+        that is the answer to anything that is not plainly possible, as this is called from the outside.
+        """
+        try:
+            ticket, given = wish["ticket"], wish["settings"]
+            settings = check({name: given[name] for name in NAMES if name in given}, question_needed=False)
+            media = self._read.get(ticket["media"])
+            if media is None:
+                return None
+            engine = self.host.engine(ticket["model"])
+            encoded = engine.encode(media)
+            pruner = pruner_of(settings, encoded.tokens.relevance_sign)
+            budget = min(settings.budget, len(encoded.tokens))
+            asked = {**asdict(settings), "title": pruner.title}
+
+            def draw() -> dict[str, Any]:
+                question = settings.question or UNASKED
+                return moving(
+                    payload(engine.select(encoded, question, pruner=pruner, budget=budget), pruner, [], asked=asked)
+                )
+
+            return self.host.swift(draw)
+        except (KeyError, TypeError, AttributeError, Unusable, CannotPrune, QuestionError, NotReady):
+            return None
+        except Exception as problem:
+            log.error("unexpected", exc_info=problem)
+            return None
 
     def ask(self, model: str, path: str | None, *values: Any) -> Iterator[View]:
         """The answer from the kept tokens, streamed, then the one from all tokens, then how far they are apart."""
@@ -128,7 +166,7 @@ class AskHandlers:
             if not path:
                 raise MediaError("Choose a picture first: upload one, paste one, or click an example.")
             engine = self.host.engine(model, settings.newlines)
-            yield from self._answer(engine, self._media(path), settings)
+            yield from self._answer(engine, self._media(path), settings, model)
         except Exception as problem:
             view = self._trouble(problem)
             yield {**view, "answers": {"state": "failed", "status": "No answer: see the note."}}
@@ -177,17 +215,26 @@ class AskHandlers:
 
     def _media(self, path: str) -> Media:
         try:
-            return read_picture(path)
-        except MediaError:
-            raise
-        except FileNotFoundError as error:
+            stat = os.stat(path)
+        except OSError as error:
             raise MediaError(GONE) from error
+        key = f"{path}|{stat.st_mtime_ns}|{stat.st_size}"
+        media = self._read.get(key)
+        if media is None:
+            media = read_picture(path)
+            self._read.put(key, media)
+        self._read.put(media.key, media)  # `redraw` knows pictures by content
+        return media
 
-    def _grid(self, selected: Selected, pruner: Any, settings: Settings, *, set_budget: bool = False) -> View:
+    def _grid(
+        self, selected: Selected, pruner: Any, settings: Settings, model: str, *, set_budget: bool = False
+    ) -> View:
         asked = {**asdict(settings), "title": pruner.title}
-        return payload(selected, pruner, shown_pictures(selected.encoded.media), asked=asked, set_budget=set_budget)
+        media = selected.encoded.media
+        value = payload(selected, pruner, shown_pictures(media), asked=asked, set_budget=set_budget)
+        return {**value, "ticket": {"model": model, "media": media.key}}
 
-    def _answer(self, engine: Engine, media: Media, settings: Settings) -> Iterator[View]:
+    def _answer(self, engine: Engine, media: Media, settings: Settings, model: str) -> Iterator[View]:
         pair = _Pair(engine, media, settings, self._remarks(engine, media))
         started = time.perf_counter()
         yield {
@@ -204,7 +251,7 @@ class AskHandlers:
         ours: Result | None = None
         for event in self._events(engine, encoded, settings, pruner, budget):
             if isinstance(event, Selected):
-                grid = self._grid(event, pruner, settings.but(budget=budget), set_budget=True)
+                grid = self._grid(event, pruner, settings.but(budget=budget), model, set_budget=True)
                 yield {"grid": grid, "answers": pair.value("running", "Answering from the kept tokens ...")}
             elif isinstance(event, Finished):
                 ours = event.result

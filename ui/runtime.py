@@ -5,9 +5,10 @@ from __future__ import annotations
 import copy
 import logging
 import threading
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 from script_core.backends import KNOWN, describe
 from script_core.backends.base import CannotLoad
@@ -16,6 +17,7 @@ if TYPE_CHECKING:
     from script_core.engine import Engine
 
 log = logging.getLogger("script")
+T = TypeVar("T")
 
 EMBEDDED_TITLES = {
     "stickers": "Stickers, 576 tokens",
@@ -25,6 +27,29 @@ EMBEDDED_TITLES = {
 
 class NotReady(RuntimeError):
     """A model is not there yet, or not at all; the message is one sentence for the page."""
+
+
+class Swift:
+    """A thread whose torch works alone. Selecting is many operations on small matrices: waking a second thread for each
+    costs ten times what it saves, and far more when the other core is busy."""
+
+    def __init__(self) -> None:
+        self._pool = ThreadPoolExecutor(1, thread_name_prefix="select", initializer=_alone)
+        self._pool.submit(int).result()
+
+    def __call__(self, job: Callable[[], T]) -> T:
+        """Do the job there and wait for it."""
+        return self._pool.submit(job).result()
+
+
+def _alone() -> None:
+    import torch
+
+    usual = torch.get_num_threads()
+    torch.set_num_threads(1)  # for this thread, and as the default of threads that start from here on
+    restore = threading.Thread(target=torch.set_num_threads, args=(usual,))  # the default only
+    restore.start()
+    restore.join()
 
 
 @dataclass
@@ -41,6 +66,7 @@ class Host:
     trouble: str = ""
     _engines: dict[str, Engine] = field(default_factory=dict)
     _guard: threading.RLock = field(default_factory=threading.RLock)
+    _swift: Swift | None = None
     _done: threading.Event = field(default_factory=threading.Event)
 
     def start(self) -> None:
@@ -93,6 +119,14 @@ class Host:
         other = copy.copy(engine)  # shares the model, the turns and the store of encoded pictures
         other.newlines = newlines
         return other
+
+    @property
+    def swift(self) -> Swift:
+        """Where selections for sliders are made."""
+        with self._guard:
+            if self._swift is None:
+                self._swift = Swift()
+            return self._swift
 
     def switch(self, name: str) -> Engine:
         """Load a large model, letting go of the one before it. Raises `NotReady` with the reason if it cannot be."""

@@ -9,6 +9,7 @@ from __future__ import annotations
 import base64
 import threading
 from collections import OrderedDict
+from collections.abc import Callable
 from itertools import count
 from pathlib import Path
 from typing import Any
@@ -36,14 +37,23 @@ _versions = count(1)
 
 _TEMPLATE = read("html/tokengrid.html")
 _ON_LOAD = """
-window.ScriptGrid.mount(element, {trigger, props, watch});
+window.ScriptGrid.mount(element, {trigger, props, watch, server});
 /* events that this component triggers: 'recompute', 'select' */
 """
 
 
-def token_grid(elem_id: str, *, budget_id: str = "", group: str = "", value: Any = None) -> gr.HTML:
+def token_grid(
+    elem_id: str,
+    *,
+    budget_id: str = "",
+    group: str = "",
+    value: Any = None,
+    dials: dict[str, str] | None = None,
+    redraw: Callable[[dict[str, Any]], dict[str, Any] | None] | None = None,
+) -> gr.HTML:
     """A canvas. `budget_id`: elem_id of the slider that it follows without a server; `group`: canvases that share the
-    marked token. Events: `.recompute` (the budget moved and the server has to answer), `.select` (a token chosen)."""
+    marked token. `dials`: setting -> elem_id of sliders for which it calls `redraw` itself, past Gradio's events, which
+    cost several times what the selection does. Events: `.recompute` (the server has to answer), `.select` (a token)."""
     return gr.HTML(
         value=value,
         html_template=_TEMPLATE,
@@ -54,6 +64,8 @@ def token_grid(elem_id: str, *, budget_id: str = "", group: str = "", value: Any
         grid_id=elem_id,
         budget_id=budget_id,
         group=group,
+        dials=dials or {},
+        server_functions=[redraw] if redraw else None,
     )
 
 
@@ -92,6 +104,12 @@ def payload(
     if "redundancy" in selection.scores and scope in ("crop", "global"):
         value["neighbours"] = packed(neighbours(tokens, scope, getattr(pruner, "tau", 0.5)), "<u2")
     return value
+
+
+def moving(value: dict[str, Any]) -> dict[str, Any]:
+    """The part of a payload that a slider can change; the canvas has the rest."""
+    fixed = ("images", "width", "height", "blocks", "block", "row", "col", "media", "ticket")
+    return {name: part for name, part in value.items() if name not in fixed}
 
 
 def _geometry(grid: Grid) -> dict[str, Any]:

@@ -96,8 +96,10 @@ window.ScriptCore = (() => {
     const walked = [];
     let start = 0;
     let count = 0;
+    let lowered = false;
     data.groups.forEach((size, g) => {
       const alive = data.rank ? size - Math.min(roundHalfEven(data.p * size), size - shares[g]) : size;
+      if (data.rank && alive > size - roundHalfEven(data.p * size)) lowered = true;
       let taken = 0;
       let place = 0;
       for (; place < size && taken < shares[g]; place++) {
@@ -111,7 +113,7 @@ window.ScriptCore = (() => {
       count += taken;
       start += size;
     });
-    return { mask, count, survivors, walked };
+    return { mask, count, survivors, walked, lowered };
   }
 
   const MAPS = {

@@ -25,6 +25,7 @@ window.ScriptGrid = (() => {
     constructor(element, tools) {
       this.props = tools.props;
       this.trigger = tools.trigger;
+      this.server = tools.server;
       this.root = element.querySelector(".tg");
       this.part = (name) => this.root.querySelector(`[data-part="${name}"]`);
       this.canvas = this.part("canvas");
@@ -67,10 +68,31 @@ window.ScriptGrid = (() => {
       });
     }
 
-    /* A slider on the page moved: repaint now, without asking the server. */
+    /* A slider on the page moved: repaint now, or ask the server for what only it can compute. */
     moved(event) {
-      const slider = this.props.budget_id && event.target.closest && event.target.closest("#" + this.props.budget_id);
-      if (slider && event.target.value !== "") this.setBudget(Number(event.target.value));
+      if (!event.target.closest || event.target.value === "") return;
+      const value = Number(event.target.value);
+      if (this.props.budget_id && event.target.closest("#" + this.props.budget_id)) this.setBudget(value);
+      Object.entries(this.props.dials || {}).forEach(([name, id]) => {
+        if (event.target.closest("#" + id)) this.turn(name, value);
+      });
+    }
+
+    /* tau, gamma, p: one request at a time, and always one more for the last value. */
+    async turn(name, value) {
+      this.turned = { ...this.turned, [name]: value };
+      if (this.turning || !this.data || !this.data.ticket) return;
+      this.turning = true;
+      while (this.turned && this.data && this.data.ticket) {
+        const settings = { ...this.raw.asked, ...this.turned, budget: Math.min(this.budget, this.data.n) };
+        const ticket = this.data.ticket;
+        this.turned = null;
+        const change = await this.server.redraw({ ticket, settings }).catch(() => null);
+        if (!this.data || this.data.ticket !== ticket) continue;
+        if (change) this.take({ ...this.raw, ...change, set_budget: false }, this.data.ticket);
+        else this.recompute();
+      }
+      this.turning = false;
     }
 
     setBudget(budget) {
@@ -94,12 +116,19 @@ window.ScriptGrid = (() => {
         this.schedule();
         return;
       }
-      const changed = !this.data || this.data.media !== value.media;
-      this.data = core.decode(value);
-      if (changed) {
+      if (!this.data || this.data.media !== value.media) {
         this.frame = 0;
         this.token = -1;
       }
+      this.turned = null;
+      this.take(value, value.ticket && { ...value.ticket });
+    }
+
+    /* Show a payload. The ticket is an object of its own, so that an answer to an older one can be told. */
+    take(value, ticket) {
+      this.raw = value;
+      this.data = core.decode(value);
+      this.data.ticket = ticket;
       const slider = document.querySelector(`#${this.props.budget_id} input[type=range]`);
       this.budget = value.set_budget || !slider ? value.budget : Number(slider.value);
       this.root.dataset.media = value.media;
@@ -299,6 +328,11 @@ window.ScriptGrid = (() => {
       window.ScriptPaint.draw(this, picture);
       const text = core.summary(this.data, this.kept);
       this.part("summary").textContent = text;
+      this.part("notes").hidden = !this.kept.lowered;
+      this.part("notes").textContent = this.kept.lowered
+        ? `This budget needs more tokens than the graph would leave at p = ${this.data.p}, so it drops fewer: ` +
+          "there the graph alone decides which stay."
+        : "";
       this.canvas.setAttribute("aria-label", `Visual tokens over the picture: ${text}. Arrow keys move over tokens.`);
       if (this.token >= 0) this.describe(false);
       this.legend();

@@ -29,13 +29,14 @@ _FOLLOW = "(budget) => { const grid = window.ScriptGrid.get('ask-grid'); if (gri
 def build(ctx: Context) -> dict[str, Any]:
     """Lay the tab out and return its parts by name."""
     first = examples()[0]
+    handlers = ctx.shared[TITLE] = AskHandlers(ctx.host)
     parts: dict[str, Any] = {}
     with gr.Row(elem_classes=["ask-columns"]):
         with gr.Column(elem_classes=["col-in"], min_width=280, scale=3):
             parts |= _inputs(first)
             parts |= _setup(ctx)
         with gr.Column(elem_classes=["col-grid"], min_width=300, scale=4):
-            parts |= _canvas()
+            parts |= _canvas(handlers)
         with gr.Column(elem_classes=["col-out"], min_width=300, scale=4):
             parts |= _outputs()
             parts |= share.build()
@@ -100,8 +101,9 @@ def _strip() -> dict[str, Any]:
     return {"items": items}
 
 
-def _canvas() -> dict[str, Any]:
-    grid = token_grid("ask-grid", budget_id="ask-budget")
+def _canvas(handlers: AskHandlers) -> dict[str, Any]:
+    dials = {"tau": "ask-tau", "gamma": "ask-gamma", "p": "ask-p"}
+    grid = token_grid("ask-grid", budget_id="ask-budget", dials=dials, redraw=_redraw(handlers))
     budget = Dial(
         1, 576, value=DEFAULTS.budget, step=1, label="Budget", info="visual tokens that stay", elem_id="ask-budget",
         elem_classes=["ask-dial"],
@@ -176,7 +178,7 @@ def bind(ctx: Context, parts: dict[str, Any]) -> None:
     Two rules of Gradio 6.31 shape this: a stream must not have the picture among its outputs (between yields, its value
     comes back to the server without its path), and `.input` needs "always_last" or the end of a drag is lost.
     """
-    handlers = AskHandlers(ctx.host)
+    handlers: AskHandlers = ctx.shared[TITLE]
     ctx.on_ready(handlers.prepare)
     values = [parts["model"], parts["media"], *(parts[name] for name in NAMES)]
     streamed = [parts[name] for name in STREAMED]
@@ -203,7 +205,7 @@ def bind(ctx: Context, parts: dict[str, Any]) -> None:
     new = _once(lambda *given: handlers.looked(*given, new_picture=True), parts)
     parts["media"].input(new, values, shown, trigger_mode="always_last", **lane, **quiet)
     look = _once(handlers.looked, parts)
-    for name in ("tau", "gamma", "p", "scope", "flip", "newlines", "method"):
+    for name in ("scope", "flip", "newlines", "method"):
         parts[name].input(look, values, shown, trigger_mode="always_last", **free)
     parts["grid"].recompute(look, values, shown, trigger_mode="always_last", **free)
 
@@ -242,6 +244,13 @@ def _pick(handlers: AskHandlers, parts: dict[str, Any]) -> Callable[..., dict[An
         return _placed(handlers.picked(str(event.value), int(event.index)), parts)
 
     return pick
+
+
+def _redraw(handlers: AskHandlers) -> Callable[[dict[str, Any]], dict[str, Any] | None]:
+    def redraw(wish: dict[str, Any]) -> dict[str, Any] | None:
+        return handlers.redraw(wish)
+
+    return redraw
 
 
 def _stream(handler: Callable[..., Any], parts: dict[str, Any]) -> Callable[..., Any]:
