@@ -310,11 +310,12 @@ class AskHandlers:
         with self._guard:
             if self._opening is not None:
                 return
-            example = examples()[0]
-            settings = DEFAULTS.but(question=example.question)
-            merged: View = {}
-            for view in self.ask("", str(example.path), *(getattr(settings, name) for name in NAMES)):
-                merged |= view
+            # The first run in a process pays for what is set up once; its times would mislead, so it is another picture.
+            for example in (examples()[1], examples()[0]):
+                settings = DEFAULTS.but(question=example.question)
+                merged: View = {}
+                for view in self.ask("", str(example.path), *(getattr(settings, name) for name in NAMES)):
+                    merged |= view
             if merged.get("answers", {}).get("state") == "done":
                 merged["answers"]["status"] = merged["answers"]["status"].replace("live in", "live at server start in")
                 self._opening, self._opening_media = merged, read_image(example.path)
