@@ -310,7 +310,7 @@ class AskHandlers:
         with self._guard:
             if self._opening is not None:
                 return
-            # The first run in a process pays for what is set up once; its times would mislead, so it is another picture.
+            # The first run in a process pays for what is set up once, and its times would mislead: another picture.
             for example in (examples()[1], examples()[0]):
                 settings = DEFAULTS.but(question=example.question)
                 merged: View = {}
