@@ -48,6 +48,8 @@ def gather(engine: Any, questions: int, seed: int, pruned: int) -> dict[str, Any
         for negatives in ("random", "popular", "adversarial")
     }
     return {
+        "commit": commit(),
+        "machine": machine(),
         "existence": existence,
         "kinds": measure(engine, questions=questions, seed=seed + 1, mix=others),
         "style": measure(engine, questions=pruned, seed=seed, style="twemoji", mix=ONLY_EXISTENCE),
@@ -91,7 +93,8 @@ def results(found: dict[str, Any]) -> str:
         "| method | " + " | ".join(map(str, BUDGETS)) + " |", "|---|" + "---|" * len(BUDGETS),
     ]
     for method, row in found["methods"].items():
-        lines.append(f"| {method} | " + " | ".join(percent(row[b]["accuracy"]["existence"]) for b in BUDGETS) + " |")
+        cells = [percent(row[str(budget)]["accuracy"]["existence"]) for budget in BUDGETS]
+        lines.append(f"| {method} | " + " | ".join(cells) + " |")
     return "\n".join(lines)
 
 
@@ -117,12 +120,12 @@ Scenes drawn by `script_core.stickers.scenes` from Noto Color Emoji (SIL Open Fo
 
 ## Training
 `python -m script_core.stickers.train --preset cpu`: bfloat16 with float32 master weights, Muon for the matrices inside
-layers and AdamW for the rest. Minutes per stage, on two cores that other work shared: {minutes} (align and symbols ran
-at the same time).
+layers and AdamW for the rest. Minutes per stage: {minutes} (align and symbols side by side).
+{card.get("note", "")}
 
 ## Results
 Held-out scenes, seeds {seed} to {seed + 2}, exact match of the whole answer, all 576 tokens unless said, float32,
-commit {commit()}, {machine()}.
+commit {found["commit"]}, {found["machine"]}.
 
 {results(found)}
 
@@ -140,12 +143,16 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_argument("--questions", type=int, default=1000, help="existence, and as many of all others")
     parser.add_argument("--pruned", type=int, default=300, help="questions per method and budget")
     parser.add_argument("--seed", type=int, default=77)
+    parser.add_argument("--rewrite", action="store_true", help="only write the text again from results.json")
     args = parser.parse_args(argv)
-    from script_core.engine import Engine
+    if args.rewrite:
+        found = json.loads((FOLDER / "results.json").read_text())
+    else:
+        from script_core.engine import Engine
 
-    found = gather(Engine.load(), args.questions, args.seed, args.pruned)
+        found = json.loads(json.dumps(gather(Engine.load(), args.questions, args.seed, args.pruned)))
+        (FOLDER / "results.json").write_text(json.dumps(found, indent=1) + "\n")
     card = json.loads((FOLDER / "card.json").read_text())
-    (FOLDER / "results.json").write_text(json.dumps(found, indent=1) + "\n")
     (FOLDER / "README.md").write_text(text(card, found, args.seed))
 
 

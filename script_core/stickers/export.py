@@ -160,5 +160,7 @@ def save_checkpoint(model: TinyLlava, ids: dict[str, int], folder: Path, card: d
     build_tokenizer(ids, frame=True).save_pretrained(joint)
     projection = model.vision.projection.detach().to(torch.float16).contiguous()
     save_file({"visual_projection.weight": projection}, joint / "visual_projection.safetensors")
+    for written in folder.rglob("*.safetensors"):
+        written.chmod(0o644)  # transformers writes them for their owner alone
     (folder / "relevance.json").write_text(json.dumps({"sign": 1, "space": "joint"}) + "\n")
     (folder / "card.json").write_text(json.dumps(card, indent=1, sort_keys=True) + "\n")

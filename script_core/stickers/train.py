@@ -148,12 +148,13 @@ def report_gate(name: str, kit: Kit, preset: Preset, out: Path) -> dict[str, Any
     return found
 
 
-def export(preset: Preset, out: Path, stage: str, destination: Path) -> None:
+def export(preset: Preset, out: Path, stage: str, destination: Path, note: str = "") -> None:
+    """Write the checkpoint folder from a stage's weights; `note` goes into its card."""
     kit = finished_kit(preset, out, stage).model.cpu()
     state = torch.load(out / f"{stage}.pt", weights_only=True)
     gate = out / f"{stage}.gate.json"
     card = {
-        "trained": True, "last_stage": stage, "finished": state["done"],
+        "trained": True, "note": note, "last_stage": stage, "finished": state["done"],
         "parameters": sum(p.numel() for p in kit.parameters()),
         "minutes": {n: round(torch.load(out / f"{n}.pt", weights_only=True)["elapsed"] / 60, 1)
                     for n in STAGES if (out / f"{n}.pt").exists()},
@@ -195,6 +196,7 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_argument("--out", type=Path, default=ROOT / "runs" / "stickers", help="run directory")
     parser.add_argument("--stage", choices=[*STAGES, "export", "curves"], help="one stage only; default: all")
     parser.add_argument("--source", choices=list(STAGES), default="tune", help="with --stage export: whose weights")
+    parser.add_argument("--note", default="", help="with --stage export: a sentence for the model card")
     parser.add_argument("--destination", type=Path, help="where the checkpoint goes")
     parser.add_argument("--seed", type=int, default=TRAINING_SEED, help=f"at least {TRAINING_SEED}")
     args = parser.parse_args(argv)
@@ -208,7 +210,7 @@ def main(argv: list[str] | None = None) -> None:
     if not stored.exists():
         stored.write_text(json.dumps(word_ids(VOCABULARY)))
     if args.stage == "export":
-        export(preset, args.out, args.source, args.destination or preset.destination)
+        export(preset, args.out, args.source, args.destination or preset.destination, args.note)
     elif args.stage == "curves":
         draw_curves(args.out, tuple(STAGES))
     elif args.stage is None:
