@@ -130,7 +130,7 @@ class _Failed(Exception):
 
 
 def _collect(
-    reader: str, path: str, count: int, give_up: float, max_seconds: int
+    reader: str, path: str, count: int, give_up: float, max_seconds: int = MAX_SECONDS
 ) -> tuple[list[np.ndarray], list[float]]:
     """All frames from one reader's process, which is gone when this returns or raises."""
     limits = [str(n) for n in (count, MAX_SIDE, MAX_PIXELS, max_seconds)]
