@@ -146,9 +146,9 @@ def test_the_calculator_follows_its_fields(visit: Any) -> None:
     see = visit()
     page = show(see)
     page.click("#compare-calc button")
-    see.until("document.querySelector('#calc-result').innerText.includes('166.4 before rounding')")
+    see.until("document.querySelector('#calc-result')?.innerText?.includes('166.4 before rounding')")
     page.fill("#calc-budget input", "32")
-    see.until("document.querySelector('#calc-result').innerText.includes('alone makes an average of 36')")
+    see.until("document.querySelector('#calc-result')?.innerText?.includes('alone makes an average of 36')")
 
 
 @pytest.mark.parametrize("look", ["light", "dark"])
