@@ -4,7 +4,7 @@ VENV   := .venv
 BIN    := $(VENV)/bin
 PORT   ?= 7860
 
-.PHONY: demo test check format bench train screenshots browser clean
+.PHONY: demo test check format bench train screenshots browser soak clean
 
 demo: $(VENV)/.demo   ## install and serve the page at http://127.0.0.1:7860
 	$(BIN)/python app.py --port $(PORT)
@@ -27,6 +27,10 @@ bench: $(VENV)/.demo  ## measure selection, prefill and decode on this machine
 
 train: $(VENV)/.demo  ## train the embedded model again (hours on a CPU)
 	$(BIN)/python -m script_core.stickers.train --preset cpu
+
+soak: $(VENV)/.dev    ## thousands of broken files and calls, then a crowd of visitors (minutes)
+	SOAK_ROUNDS=2500 $(BIN)/python -m pytest -q tests/test_security.py -k "mutated or nonsense"
+	$(BIN)/python -m tests.soak
 
 screenshots: $(VENV)/.dev browser
 	$(BIN)/python -m ui.screenshots --out screenshots

@@ -1,0 +1,138 @@
+"""Many visitors at once against the running app: `python -m tests.soak` (part of `make soak`; minutes, not seconds).
+
+For `--seconds`, `--clients` callers ask the embedded model by REST; then `--visits` visitors come one after another.
+What must hold: with fewer callers than the queue has places no call fails, with more every refusal is the sentence that
+the queue is full, and resident memory stays where it was.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import statistics
+import subprocess
+import sys
+import threading
+import time
+import urllib.error
+import urllib.request
+from collections import Counter
+from pathlib import Path
+
+from tests.browser import free_port
+
+ROOT = Path(__file__).parent.parent
+PROGRAM = """
+import sys
+import app
+from ui import guard
+guard.Allowance.wait = lambda self, address, now=None: 0.0  # one address plays all visitors
+app.main(["--port", sys.argv[1]])
+"""
+
+
+class Running:
+    """The app in a process of its own."""
+
+    def __init__(self) -> None:
+        self.address = f"http://127.0.0.1:{(port := free_port())}"
+        self.process = subprocess.Popen(
+            [sys.executable, "-c", PROGRAM, str(port)], cwd=ROOT, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE
+        )
+        while True:
+            try:
+                urllib.request.urlopen(f"{self.address}/readyz", timeout=5).close()
+                return
+            except (urllib.error.URLError, TimeoutError):
+                if self.process.poll() is not None:
+                    raise RuntimeError("the app did not start") from None
+                time.sleep(0.5)
+
+    def memory_mb(self) -> float:
+        status = Path(f"/proc/{self.process.pid}/status").read_text()
+        return int(status.split("VmRSS:")[1].split()[0]) / 1024
+
+    def call(self, name: str, body: dict[str, object]) -> str:
+        """ "ok", "busy" for a full queue, or what went wrong."""
+        post = urllib.request.Request(
+            f"{self.address}/gradio_api/call/v2/{name}", json.dumps(body).encode(), {"Content-Type": "application/json"}
+        )
+        try:
+            with urllib.request.urlopen(post, timeout=120) as answer:
+                event = json.load(answer)["event_id"]
+            with urllib.request.urlopen(f"{self.address}/gradio_api/call/{name}/{event}", timeout=300) as answer:
+                told = answer.read().decode()
+        except urllib.error.HTTPError as error:
+            told = error.read().decode()
+            return "busy" if error.code == 503 and "Queue is full" in told else f"{error.code}: {told[:80]}"
+        except OSError as error:
+            return f"{type(error).__name__}: {error}"
+        return "ok" if "event: complete" in told else told[-120:]
+
+
+def crowd(app: Running, clients: int, seconds: float) -> Counter[str]:
+    """What callers were told who all ask at once, again and again."""
+    told: Counter[str] = Counter()
+    finish = time.monotonic() + seconds
+
+    def ask(place: int) -> None:
+        names = ("balloons", "street", "farm", "music")
+        while time.monotonic() < finish:
+            body = {"image": names[place % 4], "question": "is there a dog ?", "budget": 16, "answer_tokens": 2}
+            told[app.call("answer", body)] += 1
+
+    threads = [threading.Thread(target=ask, args=(place,)) for place in range(clients)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    return told
+
+
+def visits(app: Running, count: int) -> tuple[list[float], list[float]]:
+    """Milliseconds of the page's own settings for each visitor, and the memory every fiftieth visit."""
+    times, memory = [], []
+    for place in range(count):
+        started = time.perf_counter()
+        with urllib.request.urlopen(f"{app.address}/config", timeout=60) as answer:
+            answer.read()
+        times.append(1000 * (time.perf_counter() - started))
+        app.call("explain", {"image": "balloons", "question": "is there a dog ?", "budget": 1 + place % 500})
+        if place % 50 == 49:
+            memory.append(app.memory_mb())
+    return times, memory
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--clients", type=int, default=60)
+    parser.add_argument("--seconds", type=float, default=60)
+    parser.add_argument("--visits", type=int, default=500)
+    options = parser.parse_args()
+    app = Running()
+    try:
+        app.call("answer", {"image": "balloons", "question": "is there a dog ?", "answer_tokens": 2})
+        few = crowd(app, 10, min(options.seconds, 20))
+        many = crowd(app, options.clients, options.seconds)
+        times, memory = visits(app, options.visits)
+    finally:
+        app.process.terminate()
+        trace = app.process.communicate(timeout=60)[1].decode()
+    print(f"10 callers: {dict(few)}\n{options.clients} callers: {dict(many)}")
+    print(f"{options.visits} visits: settings in {statistics.median(times):.0f} ms, memory {memory[0]:.0f} MB at 50, "
+          f"{memory[-1]:.0f} MB at the end")  # fmt: skip
+    problems = []
+    if set(few) != {"ok"}:
+        problems.append("callers fewer than the queue's places were refused")
+    if set(many) - {"ok", "busy"}:
+        problems.append("a caller was told something else than an answer or that the queue is full")
+    if memory[-1] > memory[0] + 60:
+        problems.append("memory grew")
+    if "Traceback" in trace:
+        problems.append(f"the log holds a traceback: {trace[-400:]}")
+    print("\n".join(problems) or "all held")
+    return 1 if problems else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
