@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
-from PIL import Image, ImageOps, UnidentifiedImageError
+from PIL import Image, ImageOps
 
 MIN_SIDE = 8  # pixels; below this a picture holds less than one patch of detail
 MAX_PIXELS = 64_000_000  # checked on the header, before anything is decoded
@@ -73,16 +73,18 @@ def read_image(source: Media | str | Path | bytes | Image.Image | np.ndarray, *,
     picture = source if isinstance(source, Image.Image) else _open(source)
     _check_size(*picture.size, max_pixels)
     notes: tuple[str, ...] = ()
-    count = getattr(picture, "n_frames", 1)
-    if count > 1 and getattr(picture, "is_animated", False):
-        notes = (f"This picture is an animation of {count} frames; the first one is used.",)
-        if not isinstance(source, Image.Image):
-            picture.seek(0)
     try:
+        count = getattr(picture, "n_frames", 1)
+        if count > 1 and getattr(picture, "is_animated", False):
+            notes = (f"This picture is an animation of {count} frames; the first one is used.",)
+            if not isinstance(source, Image.Image):
+                picture.seek(0)
         picture.load()
         upright = ImageOps.exif_transpose(picture) or picture
         return _finish(_to_rgb(upright), notes)
-    except (OSError, SyntaxError, ValueError, EOFError, Image.DecompressionBombError) as error:
+    except MediaError:
+        raise
+    except Exception as error:  # a broken file leads decoders to IndexError, struct.error and more
         raise MediaError("The picture is damaged or cut short; try saving it again or use another file.") from error
 
 
@@ -138,7 +140,7 @@ def _open(source: str | Path | bytes) -> Image.Image:
             f"The picture has hundreds of millions of pixels; the limit is {MAX_PIXELS // 1_000_000} million, "
             "so make it smaller first."
         ) from error
-    except (UnidentifiedImageError, OSError, SyntaxError, ValueError, EOFError) as error:
+    except Exception as error:  # UnidentifiedImageError, and whatever a broken header leads a decoder to
         raise MediaError("This file is no picture that can be read; use PNG, JPEG, WebP, GIF, BMP or TIFF.") from error
 
 

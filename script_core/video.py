@@ -73,7 +73,7 @@ def _moves(source: str | Path | bytes) -> bool:
     try:
         with Image.open(io.BytesIO(source) if isinstance(source, bytes) else source) as picture:
             return getattr(picture, "n_frames", 1) > 1
-    except (OSError, SyntaxError, ValueError, EOFError):
+    except Exception:  # a broken GIF leads its decoder to IndexError and more; it is no film then
         return False
 
 
