@@ -135,6 +135,8 @@ def main(argv: list[str] | None = None) -> None:
     args = parser.parse_args(argv)
     from script_core.engine import Engine
 
+    # One thread: a model this small gains little from two, which wait for each other on a machine that others use.
+    torch.set_num_threads(1)
     engine = Engine.load(args.model)
     mix = {args.only: 1.0} if args.only else MIX
     try:

@@ -13,6 +13,8 @@ import subprocess
 from pathlib import Path
 from typing import Any
 
+import torch
+
 from script_core.stickers.batches import TRAINING_SEED
 from script_core.stickers.benchmark import MIX, measure
 from script_core.stickers.catalogue import COLOURS, NAMES, TINTABLE
@@ -150,6 +152,7 @@ def main(argv: list[str] | None = None) -> None:
     else:
         from script_core.engine import Engine
 
+        torch.set_num_threads(1)  # as in the benchmark
         found = json.loads(json.dumps(gather(Engine.load(), args.questions, args.seed, args.pruned)))
         (FOLDER / "results.json").write_text(json.dumps(found, indent=1) + "\n")
     card = json.loads((FOLDER / "card.json").read_text())
