@@ -378,6 +378,13 @@ def seeds() -> list[bytes]:
     return [*held, moving.getvalue(), b"\0\0\0\x18ftypmp42" + bytes(64), b"\x1aE\xdf\xa3" + bytes(64), b"<svg/>", b""]
 
 
+class Files:
+    """Held in an object so that a failure's report does not print every byte."""
+
+    def __init__(self, seeds: list[bytes], folder: Path) -> None:
+        self.seeds, self.folder = seeds, folder
+
+
 def mutated(data: bytes, draw: random.Random) -> bytes:
     """Bytes flipped, cut, doubled, inserted or overwritten, a few times."""
     held = bytearray(data)
@@ -398,14 +405,14 @@ def mutated(data: bytes, draw: random.Random) -> bytes:
 
 
 @pytest.fixture(scope="module")
-def seeds_and_folder(seeds: list[bytes], tmp_path_factory: pytest.TempPathFactory) -> tuple[list[bytes], Path]:
-    return seeds, tmp_path_factory.mktemp("mutated")
+def seeds_and_folder(seeds: list[bytes], tmp_path_factory: pytest.TempPathFactory) -> Files:
+    return Files(seeds, tmp_path_factory.mktemp("mutated"))
 
 
 @FUZZ
 @given(seed=st.integers(0, 2**31))
-def test_mutated_files_are_read_or_refused(seed: int, seeds_and_folder: tuple[list[bytes], Path]) -> None:
-    seeds, folder = seeds_and_folder
+def test_mutated_files_are_read_or_refused(seed: int, seeds_and_folder: Files) -> None:
+    seeds, folder = seeds_and_folder.seeds, seeds_and_folder.folder
     draw = random.Random(seed)
     path = folder / "upload.png"
     path.write_bytes(mutated(draw.choice(seeds), draw))
