@@ -64,9 +64,10 @@ def health_routes(host: Host) -> list[Route]:
 
 def serve(demo: gr.Blocks, host: Host, options: argparse.Namespace, *, block: bool) -> str:
     """Start the server, then the model in the background. Returns the local address."""
-    if gpu.on_zero(os.environ):
-        host.start()
-        host.wait()  # there a model is placed on the GPU before the first call, or not at all
+    early = gpu.on_zero(os.environ)  # there a model is placed on the GPU before the first call, or not at all
+    if early:
+        page.begin(demo)
+        host.wait()
     if options.mcp:
         mcp.prepare()
     _, address, _ = demo.launch(
@@ -76,7 +77,8 @@ def serve(demo: gr.Blocks, host: Host, options: argparse.Namespace, *, block: bo
     )  # fmt: skip
     if options.mcp:
         mcp.check(address, MANIFEST.api.endpoints)
-    page.begin(demo)
+    if not early:
+        page.begin(demo)
     if block:
         print(f"Script is at {address}", flush=True)
         if options.mcp:

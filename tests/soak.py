@@ -2,7 +2,7 @@
 
 For `--seconds`, `--clients` callers ask the embedded model by REST; then `--visits` visitors come one after another.
 What must hold: with fewer callers than the queue has places no call fails, with more every refusal is the sentence that
-the queue is full, and resident memory stays where it was.
+the queue is full, a slider goes on being answered, and resident memory stays where it was.
 """
 
 from __future__ import annotations
@@ -17,9 +17,13 @@ import time
 import urllib.error
 import urllib.request
 from collections import Counter
+from dataclasses import asdict
 from pathlib import Path
 
+from script_core.media import read_image
 from tests.browser import free_port
+from ui.examples import examples
+from ui.state import DEFAULTS
 
 ROOT = Path(__file__).parent.parent
 PROGRAM = """
@@ -89,6 +93,28 @@ def crowd(app: Running, clients: int, seconds: float) -> Counter[str]:
     return told
 
 
+def slider(app: Running, stop: threading.Event) -> list[float]:
+    """Milliseconds of what the canvas asks while a slider moves, one after another until told to stop."""
+    with urllib.request.urlopen(f"{app.address}/config", timeout=60) as answer:
+        parts = json.load(answer)["components"]
+    grid = next(part["id"] for part in parts if part["props"].get("elem_id") == "ask-grid")
+    times = []
+    while not stop.is_set():
+        ticket = {"model": "stickers", "media": read_image(examples()[0].path).key}
+        settings = {**asdict(DEFAULTS), "question": "is there a dog ?", "tau": round(0.3 + 0.001 * (len(times) % 400), 3)}
+        body = {"component_id": grid, "fn_name": "redraw", "session_hash": "soak", "data": {"ticket": ticket, "settings": settings}}
+        post = urllib.request.Request(
+            f"{app.address}/gradio_api/component_server", json.dumps(body).encode(), {"Content-Type": "application/json"}
+        )
+        started = time.perf_counter()
+        with urllib.request.urlopen(post, timeout=60) as answer:
+            if json.load(answer) is None:
+                raise RuntimeError("the slider was not answered")
+        times.append(1000 * (time.perf_counter() - started))
+        stop.wait(0.1)
+    return times
+
+
 def visits(app: Running, count: int) -> tuple[list[float], list[float]]:
     """Milliseconds of the page's own settings for each visitor, and the memory every fiftieth visit."""
     times, memory = [], []
@@ -108,12 +134,18 @@ def main() -> int:
     parser.add_argument("--clients", type=int, default=60)
     parser.add_argument("--seconds", type=float, default=60)
     parser.add_argument("--visits", type=int, default=500)
+    parser.add_argument("--slider-ms", type=float, default=250, help="95 %% of slider moves must be answered within this")
     options = parser.parse_args()
     app = Running()
     try:
         app.call("answer", {"image": "balloons", "question": "is there a dog ?", "answer_tokens": 2})
         few = crowd(app, 10, min(options.seconds, 20))
+        stop, moved = threading.Event(), []
+        hand = threading.Thread(target=lambda: moved.extend(slider(app, stop)))
+        hand.start()
         many = crowd(app, options.clients, options.seconds)
+        stop.set()
+        hand.join()
         times, memory = visits(app, options.visits)
     finally:
         app.process.terminate()
@@ -121,7 +153,9 @@ def main() -> int:
     print(f"10 callers: {dict(few)}\n{options.clients} callers: {dict(many)}")
     print(f"{options.visits} visits: settings in {statistics.median(times):.0f} ms, memory {memory[0]:.0f} MB at 50, "
           f"{memory[-1]:.0f} MB at the end")  # fmt: skip
-    problems = []
+    late = sorted(moved)[int(0.95 * len(moved))] if moved else float("inf")
+    print(f"{len(moved)} slider moves meanwhile, 95 % within {late:.0f} ms")
+    problems = ["the slider was slow or not answered"] if late > options.slider_ms else []
     if set(few) != {"ok"}:
         problems.append("callers fewer than the queue's places were refused")
     if set(many) - {"ok", "busy"}:

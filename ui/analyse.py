@@ -20,7 +20,7 @@ from script_core.analysis.sweep import sweep
 from script_core.backends.base import CannotLoad
 from script_core.engine import Engine, QuestionError
 from script_core.fidelity import kl
-from script_core.media import MediaError, read_image, read_media
+from script_core.media import MediaError, read_image
 from script_core.pruners.base import CannotPrune
 from script_core.report import Encoded, Selected
 from ui import analyse_answers as answers
@@ -29,6 +29,7 @@ from ui import cards
 from ui.analyse_charts import Chart, drawn, reading, styled
 from ui.examples import examples
 from ui.handlers import GENERIC, GONE, pruner_of
+from ui.limits import read_either
 from ui.runtime import Host, NotReady
 from ui.state import NAMES, Settings, Unusable, check
 
@@ -144,7 +145,7 @@ class AnalyseHandlers:
             raise MediaError("Choose a picture on the Ask tab first.")
         engine = self.host.engine(model, settings.newlines)
         try:
-            media = read_media(path, engine.info.frames)
+            media = read_either(path, engine.info.frames)
         except FileNotFoundError as error:
             raise MediaError(GONE) from error
         encoded = engine.encode(media)
