@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import argparse
-import os
 import statistics
+from contextlib import nullcontext
 from typing import Any
 
-os.environ.setdefault("GRADIO_ANALYTICS_ENABLED", "False")
-
+from ui.launched import launched
 from ui.screenshots import browser, settle
 
 # Moves a slider and waits, in the page, until the canvas says that it shows that value.
@@ -39,17 +38,17 @@ def main() -> None:
     parser.add_argument("--moves", type=int, default=25)
     parser.add_argument("--address", help="a running page; by default one is started")
     options = parser.parse_args()
-    address = options.address
-    if not address:
-        import app
+    with nullcontext(options.address) if options.address else launched() as address:
+        report(address, options.moves)
 
-        address = app.serve(app.demo, app.host, app.arguments(["--port", "7869"]), block=False)
+
+def report(address: str, n: int) -> None:
+    """Print a line per slider and size."""
     with browser() as chrome:
         for model, total in (("stickers", 576), ("stickers-anyres", 2880)):
             page = chrome.new_page(viewport={"width": 1366, "height": 768})
             page.goto(f"{address}?model={model}&example=street&answer_tokens=4")
             settle(page)
-            n = options.moves
             moves = {
                 "budget": [1 + i * (total - 1) // n for i in range(1, n + 1)],
                 "tau": [round(0.2 + 0.02 * (i + 1), 2) for i in range(n)],

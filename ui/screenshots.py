@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import argparse
-import os
 import shutil
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import Any
 
-os.environ.setdefault("GRADIO_ANALYTICS_ENABLED", "False")
+from ui.launched import launched
+
+TABS = ("ask", "compare", "analyse", "benchmark", "about")
 
 SIZES = {"desktop": (1366, 768), "phone": (390, 844)}
 CHROMIUM_FLAGS = [
@@ -22,13 +23,10 @@ CHROMIUM_FLAGS = [
 ]
 
 
-def chromium() -> str:
-    """The browser's path. Raises RuntimeError with the package to install where there is none."""
-    for name in ("chromium", "chromium-browser", "google-chrome", "chrome"):
-        found = shutil.which(name)
-        if found:
-            return found
-    raise RuntimeError("No Chromium was found; install it with `apt-get install chromium`.")
+def chromium() -> str | None:
+    """The system's browser, or None for the one that Playwright may have installed itself."""
+    names = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
+    return next((path for path in map(shutil.which, names) if path), None)
 
 
 @contextmanager
@@ -44,28 +42,33 @@ def browser() -> Iterator[Any]:
             started.close()
 
 
-def settle(page: Any) -> None:
-    """Until the opening example is answered and drawn."""
-    page.wait_for_selector('.ans[data-state="done"]', timeout=120_000)
-    page.wait_for_function("Number(document.querySelector('#ask-grid .tg')?.dataset.kept) > 0", timeout=30_000)
+def settle(page: Any, tab: str = "ask") -> None:
+    """Until the tab shows something: on Ask the opening example, answered and drawn; elsewhere what fills by itself."""
+    if tab == "ask":
+        page.wait_for_selector('.ans[data-state="done"]', timeout=120_000)
+        page.wait_for_function("Number(document.querySelector('#ask-grid .tg')?.dataset.kept) > 0", timeout=30_000)
+    else:
+        page.get_by_role("tabpanel").first.wait_for(timeout=60_000)
+        page.wait_for_timeout(15_000 if tab == "analyse" else 3_000)
     page.wait_for_timeout(700)  # the picture under the tokens and the fade of Gradio's own blocks
 
 
 def take(address: str, out: Path) -> list[Path]:
-    """Screenshots in both sizes and both themes, above the fold and full length."""
+    """Every tab in both sizes and both themes, above the fold and full length."""
     out.mkdir(parents=True, exist_ok=True)
     taken = []
     with browser() as chrome:
         for size, (width, height) in SIZES.items():
             for look in ("light", "dark"):
-                page = chrome.new_page(viewport={"width": width, "height": height}, color_scheme=look)
-                page.goto(f"{address}?__theme={look}")
-                settle(page)
-                for part, full in (("fold", False), ("page", True)):
-                    path = out / f"{size}-{look}-{part}.png"
-                    page.screenshot(path=str(path), full_page=full)
-                    taken.append(path)
-                page.close()
+                for tab in TABS:
+                    page = chrome.new_page(viewport={"width": width, "height": height}, color_scheme=look)
+                    page.goto(f"{address}?__theme={look}&tab={tab}")
+                    settle(page, tab)
+                    for part, full in (("fold", False), ("page", True)):
+                        path = out / f"{tab}-{size}-{look}-{part}.png"
+                        page.screenshot(path=str(path), full_page=full)
+                        taken.append(path)
+                    page.close()
     return taken
 
 
@@ -74,15 +77,9 @@ def main() -> None:
     parser.add_argument("--out", type=Path, default=Path("screenshots"))
     parser.add_argument("--address", help="a running page; by default one is started on a free port")
     options = parser.parse_args()
-    if options.address:
-        address = options.address
-    else:
-        import app
-
-        served = app.arguments(["--port", "0"])
-        address = app.serve(app.demo, app.host, served, block=False)
-    for path in take(address, options.out):
-        print(path)
+    with nullcontext(options.address) if options.address else launched() as address:
+        for path in take(address, options.out):
+            print(path)
 
 
 if __name__ == "__main__":
