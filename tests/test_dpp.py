@@ -67,9 +67,7 @@ def test_within_the_greedy_bound_of_brute_force(seed: int) -> None:
     features, relevance = clustered(9, 12, seed), relevance_of(9, seed)
     # Scaled so that every sub-determinant of the best sets is above 1: then log det is monotone and the bound holds.
     matrix = kernel(features, relevance) * 1e4
-    best = max(
-        float(torch.linalg.slogdet(matrix[np.ix_(c, c)])[1]) for c in itertools.combinations(range(9), 4)
-    )
+    best = max(float(torch.linalg.slogdet(matrix[np.ix_(c, c)])[1]) for c in itertools.combinations(range(9), 4))
     order = greedy_map(features, relevance, 4)[0]
     got = float(torch.linalg.slogdet(matrix[np.ix_(order, order)])[1])
     assert (1 - 1 / math.e) * best <= got <= best + 1e-9

@@ -95,8 +95,10 @@ def test_sparsevlm_recycles_clusters_of_the_better_part(dropped: int) -> None:
     distance = np.sqrt(((points[:, None] - points[None]) ** 2).sum(-1)) / math.sqrt(6)
     density = np.exp(-(np.sort(distance, axis=1)[:, :count] ** 2).mean(axis=1))
     delta = np.array(
-        [min((distance[i, j] for j in range(len(best)) if density[j] > density[i]), default=distance.max())
-         for i in range(len(best))]
+        [
+            min((distance[i, j] for j in range(len(best)) if density[j] > density[i]), default=distance.max())
+            for i in range(len(best))
+        ]
     )
     centres = sorted(range(len(best)), key=lambda i: -(density[i] * delta[i]))[:count]
     groups: list[list[int]] = [[c] for c in centres]

@@ -68,9 +68,16 @@ def test_packed_questions_get_the_logits_that_transformers_gives_each_of_them(mo
         ours = model.language.logits(states[-1])
     llava, _ = to_transformers(model)
     images = raw.view(2, 24, 24, 14, 14, 3).permute(0, 5, 1, 3, 2, 4).reshape(2, 3, 336, 336).float() / 127.5 - 1
-    plain = LlavaForConditionalGeneration(LlavaConfig(
-        vision_config=llava.config.vision_config, text_config=llava.config.text_config, image_token_index=IMAGE,
-        vision_feature_layer=-2, vision_feature_select_strategy="default", projector_hidden_act="gelu")).eval()
+    plain = LlavaForConditionalGeneration(
+        LlavaConfig(
+            vision_config=llava.config.vision_config,
+            text_config=llava.config.text_config,
+            image_token_index=IMAGE,
+            vision_feature_layer=-2,
+            vision_feature_select_strategy="default",
+            projector_hidden_act="gelu",
+        )
+    ).eval()
     missing, unexpected = plain.load_state_dict(llava.state_dict(), strict=False)
     assert not missing and unexpected == ["model.image_newline"]
     for b in range(2):
@@ -101,7 +108,7 @@ def test_exported_text_tower_pools_as_in_training(model) -> None:
     tokenizer = build_tokenizer(IDS, frame=True)
     questions = ["is there a dog ?", "what colour is the car ?", "Is there an apple in the picture?"]
     batch = tokenizer(questions, padding=True, return_tensors="pt")
-    assert batch["input_ids"][0].tolist()[: 7] == [BOS, *encode(IDS, questions[0]), EOS]
+    assert batch["input_ids"][0].tolist()[:7] == [BOS, *encode(IDS, questions[0]), EOS]
     ends = (batch["input_ids"] == EOS).int().argmax(1)
     with torch.no_grad():
         theirs = text(**batch).text_embeds
@@ -153,8 +160,11 @@ def test_position_code_is_linear_enough_to_read_and_names_are_told_apart(model, 
     xy = torch.rand(200, 2)
     code = torch.cat([place_code(xy, 256), torch.ones(200, 1)], 1)
     assert torch.linalg.lstsq(code, xy).solution.shape == (257, 2)
-    near, far = place_code(torch.tensor([[0.5, 0.5], [0.52, 0.5], [0.9, 0.1]]), 256)[1:].sub(
-        place_code(torch.tensor([[0.5, 0.5]]), 256)).norm(dim=1)
+    near, far = (
+        place_code(torch.tensor([[0.5, 0.5], [0.52, 0.5], [0.9, 0.1]]), 256)[1:]
+        .sub(place_code(torch.tensor([[0.5, 0.5]]), 256))
+        .norm(dim=1)
+    )
     assert near < 0.5 * far
 
 
@@ -193,19 +203,25 @@ def test_auc_by_hand() -> None:
 
 def test_a_tiny_training_run_ends_in_a_checkpoint_that_transformers_loads(tmp_path: Path) -> None:
     small = {"vit_width": 48, "vit_layers": 3, "width": 32, "layers": 3, "heads": 2, "mlp": 48, "joint": 16}
-    preset = replace(presets.PRESETS["smoke"], sizes=small, gate_scenes=8, stages={
-        name: replace(length, steps=1, batch=2) for name, length in presets.PRESETS["smoke"].stages.items()})
+    preset = replace(
+        presets.PRESETS["smoke"],
+        sizes=small,
+        gate_scenes=8,
+        stages={name: replace(length, steps=1, batch=2) for name, length in presets.PRESETS["smoke"].stages.items()},
+    )
     (tmp_path / "vocabulary.json").write_text(json.dumps(IDS))
     for name in train.STAGES:
         train.run_stage(name, preset, tmp_path, train.TRAINING_SEED)
     folder = tmp_path / "checkpoint"
     train.export(preset, tmp_path, "tune", folder)
     loaded, report = LlavaNextForConditionalGeneration.from_pretrained(
-        folder, dtype=torch.float32, output_loading_info=True)
+        folder, dtype=torch.float32, output_loading_info=True
+    )
     assert not report["missing_keys"] and not report["unexpected_keys"]
     kit = finished_kit(preset, tmp_path, "tune")
     torch.testing.assert_close(
-        loaded.model.language_model.embed_tokens.weight, kit.model.language.tokens.detach(), atol=1e-3, rtol=1e-3)
+        loaded.model.language_model.embed_tokens.weight, kit.model.language.tokens.detach(), atol=1e-3, rtol=1e-3
+    )
     assert json.loads((folder / "relevance.json").read_text()) == {"sign": 1, "space": "joint"}
     processor = AutoProcessor.from_pretrained(folder)
     image = np.zeros((336, 336, 3), np.uint8)
@@ -232,8 +248,13 @@ def test_summary_averages_positions_over_kinds_and_splits_existence() -> None:
     def asked(kind: str, answer: str, given: str) -> benchmark.Asked:
         return benchmark.Asked(0, Question("?", answer, kind), given)
 
-    found = [asked("existence", "yes", "yes"), asked("existence", "no", "yes"), asked("where", "top", "top"),
-             asked("where", "top", "left"), asked("leftright", "left", "left")]
+    found = [
+        asked("existence", "yes", "yes"),
+        asked("existence", "no", "yes"),
+        asked("where", "top", "top"),
+        asked("where", "top", "left"),
+        asked("leftright", "left", "left"),
+    ]
     report = benchmark.summarise(found)
     assert report["accuracy"]["existence"] == 0.5 and report["accuracy"]["yes"] == 1.0 and report["accuracy"]["no"] == 0
     assert report["accuracy"]["position"] == 0.75 and report["counts"]["position"] == 3

@@ -19,8 +19,8 @@ FOLDER = ASSETS / "results"
 EVERYTHING = "all questions"
 HEADS = (
     "Method", "Budget", "Accuracy %", "95 % low", "95 % high", "F1 %", "Ratio of means %", "Mean of ratios %",
-    "Same as full %", "Average tokens", "GFLOPs (papers)", "KV MiB", "Select ms", "Prefill ms", "Questions", "Seeds", "Source",
-    "Model", "Date", "Machine", "Commit",
+    "Same as full %", "Average tokens", "GFLOPs (papers)", "KV MiB", "Select ms", "Prefill ms", "Questions", "Seeds",
+    "Source", "Model", "Date", "Machine", "Commit",
 )  # fmt: skip
 TYPES = ["str", *["number"] * 15, *["str"] * 5]
 TEST_HEADS = (

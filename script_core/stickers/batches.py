@@ -106,9 +106,7 @@ def choose(owner: np.ndarray, keep: int, rng: np.random.Generator, favour: float
     return np.sort(np.argpartition(-keys, keep - 1)[:keep]) if keep < len(owner) else np.arange(len(owner))
 
 
-def visual_batch(
-    pictures: Sequence[Picture], keep: Sequence[np.ndarray] | None
-) -> tuple[Tensor, Tensor | None, Facts]:
+def visual_batch(pictures: Sequence[Picture], keep: Sequence[np.ndarray] | None) -> tuple[Tensor, Tensor | None, Facts]:
     """Pixels (b, k, 588) uint8 of the kept patches, their indices (b, k) or None for all, and their facts."""
     n = len(pictures[0].owner)
     centres = patch_centres(int(n**0.5)).numpy()
@@ -132,8 +130,13 @@ def facts_of(scenes: Sequence[Scene], owner: np.ndarray, xy: np.ndarray) -> Fact
         colour[i, mine] = np.array([COLOUR_INDEX.get(s.colour or "", -1) for s in scene.stickers])[which]
         centre[i, mine] = np.array([(s.x, s.y) for s in scene.stickers], np.float32)[which]
     as_tensor = torch.from_numpy
-    return Facts(as_tensor(owner.astype(np.int64)), as_tensor(name), as_tensor(colour),
-                 as_tensor(xy.astype(np.float32)), as_tensor(centre))
+    return Facts(
+        as_tensor(owner.astype(np.int64)),
+        as_tensor(name),
+        as_tensor(colour),
+        as_tensor(xy.astype(np.float32)),
+        as_tensor(centre),
+    )
 
 
 def symbolic_facts(scenes: Sequence[Scene], tokens: int, rng: np.random.Generator) -> Facts:
@@ -254,11 +257,23 @@ def pack(scenes: Sequence[Scene], asked: Sequence[Sequence[Question]], vocabular
         return torch.tensor(values, dtype=kind).reshape(-1, 2)
 
     return Packed(
-        ids_, offset_, segment_, pairs(rows.at, torch.int64), torch.tensor(rows.label), torch.tensor(rows.owner),
-        tuple(rows.kinds), tuple(rows.answers), pairs(rows.point_at, torch.int64), pairs(rows.point_xy, torch.float32),
-        pairs(rows.compare_at, torch.int64), pairs(rows.compare_xy, torch.float32),
-        pairs(rows.target_at, torch.int64), pairs(rows.target_xy, torch.float32),
-        pairs(rows.count_at, torch.int64), torch.tensor(rows.count, dtype=torch.float32))
+        ids_,
+        offset_,
+        segment_,
+        pairs(rows.at, torch.int64),
+        torch.tensor(rows.label),
+        torch.tensor(rows.owner),
+        tuple(rows.kinds),
+        tuple(rows.answers),
+        pairs(rows.point_at, torch.int64),
+        pairs(rows.point_xy, torch.float32),
+        pairs(rows.compare_at, torch.int64),
+        pairs(rows.compare_xy, torch.float32),
+        pairs(rows.target_at, torch.int64),
+        pairs(rows.target_xy, torch.float32),
+        pairs(rows.count_at, torch.int64),
+        torch.tensor(rows.count, dtype=torch.float32),
+    )
 
 
 def ask_all(scenes: Sequence[Scene], recipe: Recipe, rng: np.random.Generator) -> list[list[Question]]:

@@ -69,8 +69,16 @@ def held_out(
 
 
 def measure(
-    engine: Any, *, method: str = "full", budget: int = 576, questions: int = 300, seed: int = 77,
-    negatives: str = "random", style: str = "noto", mix: Mapping[str, float] = MIX, per_scene: int = PER_SCENE,
+    engine: Any,
+    *,
+    method: str = "full",
+    budget: int = 576,
+    questions: int = 300,
+    seed: int = 77,
+    negatives: str = "random",
+    style: str = "noto",
+    mix: Mapping[str, float] = MIX,
+    per_scene: int = PER_SCENE,
 ) -> dict[str, Any]:
     """Ask everything and count; exact match of the whole answer. Relevance is measured before pruning."""
     started = time.perf_counter()
@@ -140,8 +148,15 @@ def main(argv: list[str] | None = None) -> None:
     engine = Engine.load(args.model)
     mix = {args.only: 1.0} if args.only else MIX
     try:
-        report = measure(engine, method=args.method, budget=args.budget, questions=args.questions, seed=args.seed,
-                         negatives=args.negatives, mix=mix)
+        report = measure(
+            engine,
+            method=args.method,
+            budget=args.budget,
+            questions=args.questions,
+            seed=args.seed,
+            negatives=args.negatives,
+            mix=mix,
+        )
     except ValueError as error:
         parser.error(str(error))
     if args.json:

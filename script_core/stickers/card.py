@@ -29,8 +29,11 @@ ONLY_EXISTENCE = {"existence": 1.0}
 def machine() -> str:
     """Processor and number of cores, as the operating system names them."""
     info = Path("/proc/cpuinfo")
-    names = [x.split(":", 1)[1].strip() for x in info.read_text().splitlines() if x.startswith("model name")] \
-        if info.exists() else []
+    names = (
+        [x.split(":", 1)[1].strip() for x in info.read_text().splitlines() if x.startswith("model name")]
+        if info.exists()
+        else []
+    )
     return f"{os.cpu_count()} cores of {names[0] if names else platform.processor() or platform.machine()}"
 
 
@@ -45,8 +48,13 @@ def gather(engine: Any, questions: int, seed: int, pruned: int) -> dict[str, Any
     """All measurements: existence by kind of negative, all kinds, the unseen emoji style, methods against budgets."""
     others = {kind: weight for kind, weight in MIX.items() if kind != "existence"}
     existence = {
-        negatives: measure(engine, questions=questions if negatives == "random" else questions // 2, seed=seed,
-                           negatives=negatives, mix=ONLY_EXISTENCE)
+        negatives: measure(
+            engine,
+            questions=questions if negatives == "random" else questions // 2,
+            seed=seed,
+            negatives=negatives,
+            mix=ONLY_EXISTENCE,
+        )
         for negatives in ("random", "popular", "adversarial")
     }
     return {
@@ -80,19 +88,25 @@ def results(found: dict[str, Any]) -> str:
         split = f"yes {percent(a['yes'])}, no {percent(a['no'])}"
         lines.append(f"| existence, {negatives} negatives ({split}) | {percent(a['existence'])} | {n} |")
     style = found["style"]
-    lines.append(f"| existence, emoji style never trained on (Twemoji) | {percent(style['accuracy']['existence'])} "
-                 f"| {style['counts']['existence']} |")
+    lines.append(
+        f"| existence, emoji style never trained on (Twemoji) | {percent(style['accuracy']['existence'])} "
+        f"| {style['counts']['existence']} |"
+    )
     kinds = found["kinds"]
     for kind, value in kinds["accuracy"].items():
         lines.append(f"| {kind} | {percent(value)} | {kinds['counts'][kind]} |")
     areas = found["existence"]["random"]
     lines += [
-        "", f"Relevance (cosine of patch and whole question, AUC of the patches asked about): mean "
-        f"{areas['relevance_auc']}, 10th percentile {areas['relevance_auc_p10']}.", "",
+        "",
+        f"Relevance (cosine of patch and whole question, AUC of the patches asked about): mean "
+        f"{areas['relevance_auc']}, 10th percentile {areas['relevance_auc_p10']}.",
+        "",
         "Existence accuracy against the number of visual tokens kept of 576 (the same "
         f"{found['full']['counts']['existence']} questions in every cell; all tokens: "
-        f"{percent(found['full']['accuracy']['existence'])}):", "",
-        "| method | " + " | ".join(map(str, BUDGETS)) + " |", "|---|" + "---|" * len(BUDGETS),
+        f"{percent(found['full']['accuracy']['existence'])}):",
+        "",
+        "| method | " + " | ".join(map(str, BUDGETS)) + " |",
+        "|---|" + "---|" * len(BUDGETS),
     ]
     for method, row in found["methods"].items():
         cells = [percent(row[str(budget)]["accuracy"]["existence"]) for budget in BUDGETS]

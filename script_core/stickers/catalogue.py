@@ -112,7 +112,7 @@ def indefinite(name: str) -> str:
 
 
 def article(word: str) -> str:
-    """"an" before a vowel letter, else "a". Right for every name and colour here (no "hour", no "unicorn")."""
+    """ "an" before a vowel letter, else "a". Right for every name and colour here (no "hour", no "unicorn")."""
     return "an" if word[0] in "aeiou" else "a"
 
 
@@ -122,5 +122,5 @@ def bare_plural(name: str) -> str:
 
 
 def verb(name: str) -> str:
-    """"are" for the names that are always plural, else "is"."""
+    """ "are" for the names that are always plural, else "is"."""
     return "are" if name in PLURAL_ONLY else "is"

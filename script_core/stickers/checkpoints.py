@@ -63,8 +63,13 @@ def start_from(kit: Kit, name: str, out: Path) -> None:
 
 
 def save(path: Path, kit: Kit, optimiser: Optimiser, elapsed: float, done: bool) -> None:
-    state = {"weights": weights(kit, optimiser), "optimiser": optimiser.state(), "elapsed": elapsed, "done": done,
-             "vocabulary": kit.vocabulary}
+    state = {
+        "weights": weights(kit, optimiser),
+        "optimiser": optimiser.state(),
+        "elapsed": elapsed,
+        "done": done,
+        "vocabulary": kit.vocabulary,
+    }
     torch.save(state, path.with_suffix(".tmp"))
     os.replace(path.with_suffix(".tmp"), path)
 

@@ -29,26 +29,59 @@ PINPOINTS = [[336, 672], [672, 336], [672, 672], [1008, 336], [336, 1008]]
 
 def llava_config(sizes: Sizes) -> LlavaNextConfig:
     vision = CLIPVisionConfig(
-        hidden_size=sizes.vit_width, intermediate_size=4 * sizes.vit_width, num_hidden_layers=sizes.vit_layers,
-        num_attention_heads=sizes.vit_heads, image_size=336, patch_size=PATCH, projection_dim=sizes.joint,
-        hidden_act="gelu", layer_norm_eps=1e-5)
+        hidden_size=sizes.vit_width,
+        intermediate_size=4 * sizes.vit_width,
+        num_hidden_layers=sizes.vit_layers,
+        num_attention_heads=sizes.vit_heads,
+        image_size=336,
+        patch_size=PATCH,
+        projection_dim=sizes.joint,
+        hidden_act="gelu",
+        layer_norm_eps=1e-5,
+    )
     text = LlamaConfig(
-        vocab_size=sizes.vocab, hidden_size=sizes.width, intermediate_size=sizes.mlp, num_hidden_layers=sizes.layers,
-        num_attention_heads=sizes.heads, num_key_value_heads=sizes.heads, rms_norm_eps=1e-6,
-        rope_parameters={"rope_type": "default", "rope_theta": 10000.0}, max_position_embeddings=4096,
-        tie_word_embeddings=True, bos_token_id=BOS, eos_token_id=EOS, pad_token_id=PAD)
+        vocab_size=sizes.vocab,
+        hidden_size=sizes.width,
+        intermediate_size=sizes.mlp,
+        num_hidden_layers=sizes.layers,
+        num_attention_heads=sizes.heads,
+        num_key_value_heads=sizes.heads,
+        rms_norm_eps=1e-6,
+        rope_parameters={"rope_type": "default", "rope_theta": 10000.0},
+        max_position_embeddings=4096,
+        tie_word_embeddings=True,
+        bos_token_id=BOS,
+        eos_token_id=EOS,
+        pad_token_id=PAD,
+    )
     return LlavaNextConfig(
-        vision_config=vision, text_config=text, image_token_index=IMAGE, vision_feature_layer=-2,
-        vision_feature_select_strategy="default", image_grid_pinpoints=PINPOINTS, image_seq_length=576,
-        projector_hidden_act="gelu", tie_word_embeddings=True)
+        vision_config=vision,
+        text_config=text,
+        image_token_index=IMAGE,
+        vision_feature_layer=-2,
+        vision_feature_select_strategy="default",
+        image_grid_pinpoints=PINPOINTS,
+        image_seq_length=576,
+        projector_hidden_act="gelu",
+        tie_word_embeddings=True,
+    )
 
 
 def text_config(sizes: Sizes) -> CLIPTextConfig:
     return CLIPTextConfig(
-        vocab_size=sizes.vocab, hidden_size=sizes.vit_width, intermediate_size=4 * sizes.vit_width,
-        num_hidden_layers=sizes.text_layers, num_attention_heads=sizes.vit_heads, projection_dim=sizes.joint,
-        max_position_embeddings=sizes.text_positions, hidden_act="gelu", layer_norm_eps=1e-5,
-        pad_token_id=PAD, bos_token_id=BOS, eos_token_id=EOS)
+        vocab_size=sizes.vocab,
+        hidden_size=sizes.vit_width,
+        intermediate_size=4 * sizes.vit_width,
+        num_hidden_layers=sizes.text_layers,
+        num_attention_heads=sizes.vit_heads,
+        projection_dim=sizes.joint,
+        max_position_embeddings=sizes.text_positions,
+        hidden_act="gelu",
+        layer_norm_eps=1e-5,
+        pad_token_id=PAD,
+        bos_token_id=BOS,
+        eos_token_id=EOS,
+    )
 
 
 def _encoder_layer(layer: EncoderLayer, prefix: str) -> dict[str, Tensor]:
@@ -147,12 +180,21 @@ def save_checkpoint(model: TinyLlava, ids: dict[str, int], folder: Path, card: d
     llava.generation_config = GenerationConfig(bos_token_id=BOS, eos_token_id=EOS, pad_token_id=PAD, max_new_tokens=8)
     llava.half().save_pretrained(folder)
     image = LlavaNextImageProcessorPil(
-        size={"shortest_edge": 336}, crop_size={"height": 336, "width": 336}, image_mean=[0.5] * 3, image_std=[0.5] * 3,
-        image_grid_pinpoints=PINPOINTS)
+        size={"shortest_edge": 336},
+        crop_size={"height": 336, "width": 336},
+        image_mean=[0.5] * 3,
+        image_std=[0.5] * 3,
+        image_grid_pinpoints=PINPOINTS,
+    )
     tokenizer = build_tokenizer(ids)
     processor = LlavaNextProcessor(
-        image, tokenizer, patch_size=PATCH, vision_feature_select_strategy="default", num_additional_image_tokens=1,
-        chat_template=tokenizer.chat_template)
+        image,
+        tokenizer,
+        patch_size=PATCH,
+        vision_feature_select_strategy="default",
+        num_additional_image_tokens=1,
+        chat_template=tokenizer.chat_template,
+    )
     processor.save_pretrained(folder)
     image.save_pretrained(folder)
     joint = folder / "joint"

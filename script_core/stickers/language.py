@@ -216,15 +216,19 @@ _FORMS: tuple[tuple[re.Pattern[str], str], ...] = tuple(
         (r"^has (?:it|the (?:image|picture))", "does the picture show"),
         (rf"^(?:(?:a|an|any|some|the) )?({_NOUN})(?: in the picture)?$", r"is there a \1"),
         (rf"^(?:is|are) (a|an|any|some) ({_NOUN})(?: there| visible)?(?: in the picture)?$", r"is there \1 \2"),
-        (rf"^(?:is|are) there (?:(?:a|an|any|some|the|no) )?({_NOUN})(?: there| visible)?( in the picture)?$",
-         r"is there a \1\2"),
+        (
+            rf"^(?:is|are) there (?:(?:a|an|any|some|the|no) )?({_NOUN})(?: there| visible)?( in the picture)?$",
+            r"is there a \1\2",
+        ),
         (rf"^(can|do) you see (?:(?:a|an|any|some|the) )?({_NOUN})(?: there| in the picture)?$", r"\1 you see a \2"),
         (rf"^does the picture show (?:(?:a|an|any|some|the) )?({_NOUN})$", r"does the picture show a \1"),
         (rf"^is it (?:a|an|some) ({_NOUN})$", r"is there a \1"),
         (rf"^there (?:is|are) (?:(?:a|an|any|some|the) )?({_NOUN})( in the picture)?$", r"is there a \1\2"),
         # where
-        (rf"^(?:find|locate|show|spot|point(?: to| at)?) (?:(?:the|a|an) )?({_NOUN})(?: in the picture)?$",
-         r"where is the \1"),
+        (
+            rf"^(?:find|locate|show|spot|point(?: to| at)?) (?:(?:the|a|an) )?({_NOUN})(?: in the picture)?$",
+            r"where is the \1",
+        ),
         (rf"^where(?: is| are)? (?:(?:the|a|an) )?({_NOUN})(?: placed)?( in the picture)?$", r"where is the \1\2"),
         (rf"^where the ({_NOUN}) (?:is|are)$", r"where is the \1"),
         (r"\bthe (left|right) or (?:to |on )?the (left|right)\b", r"the \1 or \2"),
@@ -233,8 +237,10 @@ _FORMS: tuple[tuple[re.Pattern[str], str], ...] = tuple(
         (rf"^(?:the )?colour of (?:the )?({_NAME}|{_MANY})$", r"what is the colour of the \1"),
         (rf"^what is the ({_NAME}|{_MANY}) colour$", r"what is the colour of the \1"),
         # count
-        (r"^(?:what is )?(?:the )?(?:number of|count(?: of)?(?: all)?(?: the)?) (.+?)(?: are there| in the picture)?$",
-         r"how many \1 are there"),
+        (
+            r"^(?:what is )?(?:the )?(?:number of|count(?: of)?(?: all)?(?: the)?) (.+?)(?: are there| in the picture)?$",
+            r"how many \1 are there",
+        ),
         (r"^how many ((?:(?!(?:are|can|do|in)\b)\w+ ?)+)$", r"how many \1 are there"),
         (r"^how many (.+?) (?:is|are) (?:visible|there in the picture)$", r"how many \1 are there"),
         (r"^how many ((?:(?!(?:are|can|do)\b)\w+ )+)in the picture$", r"how many \1are in the picture"),
@@ -243,8 +249,10 @@ _FORMS: tuple[tuple[re.Pattern[str], str], ...] = tuple(
         (rf"^(what|which) ({_KIND})s?(?: is| are)?(?: there)? in the picture$", r"what \2 is in the picture"),
         (rf"^(what|which) ({_KIND})s? (?:can|do) you see(?: in the picture)?$", r"which \2 can you see"),
         # reading
-        (r"^(?:what|which) (?:word|text)(?: is| are)?(?: written| there| visible)?(?: in the picture)?$",
-         "what word is written"),
+        (
+            r"^(?:what|which) (?:word|text)(?: is| are)?(?: written| there| visible)?(?: in the picture)?$",
+            "what word is written",
+        ),
         (r"^what does (?:it|the (?:text|word|sign|picture)) (?:say|read)$", "what does the sign say"),
         (r"^(?:read|say) (?:the )?(?:word|text|sign)$", "what word is written"),
         (r"^what does the sign say$", "what does the sign say"),

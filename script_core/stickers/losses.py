@@ -114,7 +114,13 @@ def projector_losses(model: TinyLlava, projected: Tensor, facts: Facts, words: W
 
 
 def vision_losses(
-    model: TinyLlava, heads: Heads, hidden: Tensor, facts: Facts, names: Tensor, questions: Tensor, about: Tensor,
+    model: TinyLlava,
+    heads: Heads,
+    hidden: Tensor,
+    facts: Facts,
+    names: Tensor,
+    questions: Tensor,
+    about: Tensor,
     captions: Tensor,
 ) -> dict[str, Tensor]:
     """Alignment of patches with text, and what a patch should know of colour and place.

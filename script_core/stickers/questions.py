@@ -42,6 +42,7 @@ CELL_MARGIN = 0.04
 SIDE_MARGIN = 0.08
 CLEAR = 0.75  # the nearest neighbour must be at most this share of the second nearest's distance
 
+
 def ask(
     scene: Scene,
     rng: np.random.Generator,

@@ -101,9 +101,7 @@ def _matrix(source: int, x: float, y: float, size: float, angle: float, flip: bo
     mirror = -1.0 if flip else 1.0
     a, b, c, d = mirror * cos, sin, -mirror * sin, cos
     middle = source / 2 - 0.5
-    return np.array(
-        [[a, b, x * side - 0.5 - (a + b) * middle], [c, d, y * side - 0.5 - (c + d) * middle]], np.float64
-    )
+    return np.array([[a, b, x * side - 0.5 - (a + b) * middle], [c, d, y * side - 0.5 - (c + d) * middle]], np.float64)
 
 
 def _stamp(

@@ -81,7 +81,11 @@ def scenes_of(pictures: Sequence[Picture]) -> list[Any]:
 
 
 def align_losses(
-    kit: Kit, hidden: Tensor, facts: Facts, pictures: Sequence[Picture], asked: Sequence[Sequence[Question]],
+    kit: Kit,
+    hidden: Tensor,
+    facts: Facts,
+    pictures: Sequence[Picture],
+    asked: Sequence[Sequence[Question]],
     questions: int = 3,
 ) -> dict[str, Tensor]:
     """Text embeddings of names, questions and captions, and the losses that tie them to the patches."""
@@ -98,14 +102,23 @@ def align_losses(
                 about[b, i] |= facts.owner[b] == sticker
     split = len(pictures) * questions
     return vision_losses(
-        kit.model, kit.heads, hidden, facts, names, texts[:split].view(len(pictures), questions, -1), about,
-        texts[split:])
+        kit.model,
+        kit.heads,
+        hidden,
+        facts,
+        names,
+        texts[:split].view(len(pictures), questions, -1),
+        about,
+        texts[split:],
+    )
 
 
 def symbol_losses(kit: Kit, recipe: Recipe, count: int, tokens: int) -> dict[str, Tensor]:
     """Language-model losses on `count` scenes of ideal visual tokens, with a little noise."""
-    scenes = [make_scene(kit.rng, objects=recipe.objects, sizes=recipe.sizes, duplicates=recipe.duplicates)
-              for _ in range(count)]
+    scenes = [
+        make_scene(kit.rng, objects=recipe.objects, sizes=recipe.sizes, duplicates=recipe.duplicates)
+        for _ in range(count)
+    ]
     visual = symbols(kit.model, moved(symbolic_facts(scenes, tokens, kit.rng), kit.device), kit.words)
     visual = visual + 0.02 * kit.rng.random() * torch.randn_like(visual)
     return kit.answers(visual, kit.places(count, tokens), scenes, ask_all(scenes, recipe, kit.rng))
@@ -160,8 +173,11 @@ class Connect:
         m, h = self.kit.model, self.kit.heads
         pointing = h.language_parameters()
         projector = [m.proj1, m.proj2, m.proj1_bias, m.proj2_bias]
-        return [Group(block_matrices(m.language), "muon", 0.008), Group(projector, "adamw", 1e-3),
-                Group(others(m.language) + pointing, "adamw", 5e-4)]
+        return [
+            Group(block_matrices(m.language), "muon", 0.008),
+            Group(projector, "adamw", 1e-3),
+            Group(others(m.language) + pointing, "adamw", 5e-4),
+        ]
 
     def draw(self, count: int, fresh: float = 0.25, size: int = 768) -> list[tuple[Picture, Tensor]]:
         """Pictures with their cached states (1 + 576, v); a quarter of them new."""

@@ -77,8 +77,13 @@ class Log:
         if not self.speaks or spent < every:
             return
         self.total += self.images * workers
-        line = {"stage": self.name, "step": step, "progress": round(progress, 4), "images": self.total,
-                "per_second": round(self.images * workers / spent, 1)}
+        line = {
+            "stage": self.name,
+            "step": step,
+            "progress": round(progress, 4),
+            "images": self.total,
+            "per_second": round(self.images * workers / spent, 1),
+        }
         line |= {k: round(sum(v) / len(v), 4) for k, v in self.sums.items()}
         with self.path.open("a") as file:
             file.write(json.dumps(line) + "\n")
@@ -154,10 +159,16 @@ def export(preset: Preset, out: Path, stage: str, destination: Path, note: str =
     state = torch.load(out / f"{stage}.pt", weights_only=True)
     gate = out / f"{stage}.gate.json"
     card = {
-        "trained": True, "note": note, "last_stage": stage, "finished": state["done"],
+        "trained": True,
+        "note": note,
+        "last_stage": stage,
+        "finished": state["done"],
         "parameters": sum(p.numel() for p in kit.parameters()),
-        "minutes": {n: round(torch.load(out / f"{n}.pt", weights_only=True)["elapsed"] / 60, 1)
-                    for n in STAGES if (out / f"{n}.pt").exists()},
+        "minutes": {
+            n: round(torch.load(out / f"{n}.pt", weights_only=True)["elapsed"] / 60, 1)
+            for n in STAGES
+            if (out / f"{n}.pt").exists()
+        },
         "held_out": json.loads(gate.read_text()) if gate.exists() else None,
     }
     save_checkpoint(kit, state["vocabulary"], destination, card)
@@ -166,18 +177,33 @@ def export(preset: Preset, out: Path, stage: str, destination: Path, note: str =
 
 def launch(name: str, args: argparse.Namespace, workers: int) -> list[subprocess.Popen]:
     """Start a stage as its own processes."""
-    command = [sys.executable, "-m", "script_core.stickers.train", "--preset", args.preset, "--out", str(args.out),
-               "--seed", str(args.seed), "--stage", name]
+    command = [
+        sys.executable,
+        "-m",
+        "script_core.stickers.train",
+        "--preset",
+        args.preset,
+        "--out",
+        str(args.out),
+        "--seed",
+        str(args.seed),
+        "--stage",
+        name,
+    ]
     port = str(29500 + os.getpid() % 2000)
     return [
-        subprocess.Popen(command, cwd=ROOT, env=os.environ | {
-            "RANK": str(rank), "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port, "WORKER": "1"})
+        subprocess.Popen(
+            command,
+            cwd=ROOT,
+            env=os.environ | {"RANK": str(rank), "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port, "WORKER": "1"},
+        )
         for rank in range(workers)
     ]
 
 
 def run_all(args: argparse.Namespace, preset: Preset) -> None:
     """All stages in order, those that are finished left out; align and symbols at the same time."""
+
     def unfinished(name: str) -> bool:
         path = args.out / f"{name}.pt"
         return not path.exists() or not torch.load(path, weights_only=True)["done"]
