@@ -273,6 +273,12 @@ def test_paired_t_is_the_textbooks() -> None:
     assert found.p_t == pytest.approx(stats.t.sf(t, 4))
     assert statistics.paired(theirs, ours).p_t == pytest.approx(1 - found.p_t)
     assert found.difference == pytest.approx(0.2) and found.low < 0.2 < found.high
+    # One question of difference in a scene of two against three of six in the other direction.
+    assert (
+        statistics.paired([1.0, 0.0], [0.5, 0.5], [2, 6]).p_t
+        > 0.5
+        > statistics.paired([1.0, 0.2], [0.5, 0.5], [6, 2]).p_t
+    )
     assert found.p_wilcoxon < 0.06 < statistics.paired(theirs, ours).p_wilcoxon
 
 

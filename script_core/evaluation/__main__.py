@@ -73,13 +73,18 @@ def _measure(args: argparse.Namespace, job: Job) -> int:
     with Journal(path, header(engine, job.kind)) as journal:
         if journal.resumed:
             print(f"{journal.resumed:,} answers are there already, from {path.name}", file=sys.stderr)
-        run(engine, job, journal, _bar())
+        try:
+            run(engine, job, journal, _bar())
+            code = 0
+        except KeyboardInterrupt:  # what all methods have answered so far makes results, too
+            print("\nstopped; the same command goes on from here", file=sys.stderr)
+            code = 130
         results = summarise(job, journal, describe(engine))
     write_json(args.out, results)
     write(args.out.with_suffix(".csv"), as_csv(results))
     print(_table(results))
     print(f"\nwritten: {args.out} and {args.out.with_suffix('.csv').name}", file=sys.stderr)
-    return 0
+    return code
 
 
 def _bar() -> Any:

@@ -65,7 +65,8 @@ def _check(scores: Mapping[str, float], full: Mapping[str, float]) -> None:
 
 
 def paired(ours: Sequence[float], theirs: Sequence[float], weights: Sequence[float] | None = None) -> Paired:
-    """Compare the scores of two methods on the same scenes; `weights` are the scenes' numbers of questions.
+    """Compare the scores of two methods on the same scenes; `weights` are the scenes' numbers of questions, so that
+    what is tested is the difference in right answers per scene.
 
     Fewer than two scenes, or no difference on any, give p-values of 1.
     """
@@ -77,12 +78,13 @@ def paired(ours: Sequence[float], theirs: Sequence[float], weights: Sequence[flo
     difference = float(np.average(gap, weights=share)) if len(gap) else 0.0
     if len(gap) < 2 or not gap.any():
         return Paired(difference, difference, difference, 1.0, 1.0, len(gap))
-    if np.ptp(gap) == 0:  # the same gain on every scene: infinitely many standard errors away from none
-        p_t = 0.0 if gap[0] > 0 else 1.0
+    gain = gap * share
+    if np.ptp(gain) == 0:  # the same gain on every scene: infinitely many standard errors away from none
+        p_t = 0.0 if gain[0] > 0 else 1.0
     else:
-        p_t = float(stats.ttest_rel(a, b, alternative="greater").pvalue)
+        p_t = float(stats.ttest_1samp(gain, 0.0, alternative="greater").pvalue)
     # "zsplit" shares ties out to both signs: leaving them out would hide that most scenes do not differ.
-    p_w = float(stats.wilcoxon(gap, alternative="greater", zero_method="zsplit", method="approx").pvalue)
+    p_w = float(stats.wilcoxon(gain, alternative="greater", zero_method="zsplit", method="approx").pvalue)
     low, high = _resampled(gap, share)
     return Paired(difference, low, high, p_t, p_w, len(gap))
 
