@@ -238,7 +238,8 @@ _FORMS: tuple[tuple[re.Pattern[str], str], ...] = tuple(
         (rf"^what is the ({_NAME}|{_MANY}) colour$", r"what is the colour of the \1"),
         # count
         (
-            r"^(?:what is )?(?:the )?(?:number of|count(?: of)?(?: all)?(?: the)?) (.+?)(?: are there| in the picture)?$",
+            r"^(?:what is )?(?:the )?(?:number of|count(?: of)?(?: all)?(?: the)?) (.+?)"
+            r"(?: are there| in the picture)?$",
             r"how many \1 are there",
         ),
         (r"^how many ((?:(?!(?:are|can|do|in)\b)\w+ ?)+)$", r"how many \1 are there"),
