@@ -280,6 +280,21 @@ def test_without_a_gpu_a_large_model_is_refused_before_any_download(
     assert "GB" in chosen["model_note"] and chosen["load"] == {"visible": True, "interactive": False}
 
 
+def test_a_gpu_that_can_hold_it_brings_the_large_model_in_one_click(
+    handlers: AskHandlers, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def opened() -> object:
+        return merged(handlers.opened({}, "", FIRST, *values()))["quick"]
+
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    assert opened() == {"visible": False}
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "mem_get_info", lambda: (8e9, 8e9))
+    assert opened() == {"visible": False}
+    monkeypatch.setattr(torch.cuda, "mem_get_info", lambda: (80e9, 80e9))
+    assert opened() == {"visible": True}
+
+
 # ---- the canvas's payload ----------------------------------------------------------------------------------------
 
 

@@ -36,6 +36,7 @@ View = dict[str, Any]
 GENERIC = "Something went wrong on the server. Nothing you entered was lost; try again, or reload the page."
 GONE = "The picture is no longer on the server (uploads are deleted after an hour); upload it again."
 UNASKED = "what is in the picture ?"
+LARGE = "llava-hf/llava-v1.6-vicuna-7b-hf"  # offered in one click where a GPU can hold it
 NOTES = ("media_note", "question_note", "settings_note")
 FIELD_OF_PROBLEM = {"question": "question_note"}
 
@@ -90,7 +91,8 @@ class AskHandlers:
                 yield self._opening_view()
         except Exception as problem:
             yield self._trouble(problem)
-        yield {"badge": cards.badge(*self.host.badge(model))}
+        offered = not self.host.loaded(LARGE) and not self.host.obstacle(LARGE)
+        yield {"badge": cards.badge(*self.host.badge(model)), "quick": {"visible": offered}}
 
     def picked(self, name: str, place: int) -> View:
         """An example was clicked: its picture and question."""
@@ -207,7 +209,12 @@ class AskHandlers:
                 "model": self.host.first,
             }
             return
-        yield {"model_note": cards.note("Loaded.", "info"), "load": {"visible": False}}
+        yield {
+            "model_note": cards.note("Loaded.", "info"),
+            "load": {"visible": False},
+            "quick": {"visible": False},
+            "model": model,
+        }
         yield self.looked(model, path, *values, new_picture=True)
         yield {"badge": cards.badge(*self.host.badge(model))}
 

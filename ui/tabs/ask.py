@@ -15,7 +15,8 @@ from ui.assets import read
 from ui.context import Context, Dial, Picture
 from ui.examples import examples
 from ui.gpu import lent_question
-from ui.handlers import AskHandlers
+from ui.handlers import LARGE, AskHandlers
+from ui.runtime import title
 from ui.state import ANSWER_LIMIT, DEFAULTS, NAMES
 from ui.tokengrid import token_grid
 
@@ -140,7 +141,8 @@ def _setup(ctx: Context) -> dict[str, Any]:
         )  # fmt: skip
         model_note = gr.HTML("", elem_id="ask-model-note", apply_default_css=False)
         load = gr.Button("Load this model", visible=False, elem_id="ask-load")
-    return {"method": method, "model": model, "model_note": model_note, "load": load}
+        quick = gr.Button(f"Load {title(LARGE)} for photos", visible=False, elem_id="ask-quick")
+    return {"method": method, "model": model, "model_note": model_note, "load": load, "quick": quick}
 
 
 def _advanced() -> dict[str, Any]:
@@ -209,9 +211,11 @@ def bind(ctx: Context, parts: dict[str, Any]) -> None:
         parts[name].input(look, values, shown, trigger_mode="always_last", **free)
     parts["grid"].recompute(look, values, shown, trigger_mode="always_last", **free)
 
-    modelled = [*shown, parts["model_note"], parts["load"], parts["badge"]]
+    modelled = [*shown, parts["model_note"], parts["load"], parts["quick"], parts["badge"]]
     parts["model"].input(_stream(handlers.model_chosen, parts), values, modelled, **lane, **quiet)
     parts["load"].click(_stream(handlers.model_loaded, parts), values, [*modelled, parts["model"]], **lane, **quiet)
+    large = _stream(lambda _, *given: handlers.model_loaded(LARGE, *given), parts)
+    parts["quick"].click(large, values, [*modelled, parts["model"]], **lane, **quiet)
     share.bind(ctx, parts)
     _bind_opening(ctx, handlers, parts, values, streamed, free)
 
@@ -232,7 +236,8 @@ def _bind_opening(
             yield _placed(view, parts)
 
     fields = [parts[name] for name in (*NAMES, "media", "model", "badge", "question_note")]
-    ctx.demo.load(arrived, None, fields, **free).then(opened, values, [*streamed, parts["badge"]], **free)
+    shown = [*streamed, parts["badge"], parts["quick"]]
+    ctx.demo.load(arrived, None, fields, **free).then(opened, values, shown, **free)
 
 
 def _query(request: gr.Request | None) -> dict[str, str]:
