@@ -17,6 +17,7 @@ log = logging.getLogger("script")
 
 FOLDER = ASSETS / "results"
 EVERYTHING = "all questions"
+MINE = "this visit"
 HEADS = (
     "Method", "Budget", "Accuracy %", "95 % low", "95 % high", "F1 %", "Ratio of means %", "Mean of ratios %",
     "Same as full %", "Average tokens", "GFLOPs (papers)", "KV MiB", "Select ms", "Prefill ms", "Questions", "Seeds",
@@ -60,6 +61,12 @@ def paper() -> Results:
     """What the paper prints, with remarks."""
     path = FOLDER / "paper.json"
     return json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {"source": "", "rows": [], "notes": []}
+
+
+def default_sources(held: Sequence[Results]) -> list[str]:
+    """What is shown first: the visitor's own check, or else the results of most questions."""
+    ranked = sorted(held, key=lambda results: (results["source"] == MINE, results["questions"]), reverse=True)
+    return [results["source"] for results in ranked[:1]]
 
 
 def methods(held: Sequence[Results]) -> list[str]:

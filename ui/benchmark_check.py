@@ -22,7 +22,6 @@ from ui.runtime import Host
 
 View = dict[str, Any]
 
-MINE = "this visit"
 MOST_ANSWERS = 3000
 MOST_QUESTIONS = 200
 REDRAW = 0.25  # seconds between two drawings of the bar
@@ -69,13 +68,13 @@ class BenchmarkHandlers:
         }
 
     def opened(self, dark: bool, visit: Visit | None) -> View:
-        """Everything there is, unfiltered."""
+        """All methods and budgets of what is shown first."""
         visit = visit or Visit()
         held = visit.held()
-        sources, names = [r["source"] for r in held], tables.methods(held)
+        sources, names = tables.default_sources(held), tables.methods(held)
         sizes = [str(size) for size in tables.budgets(held)]
         return {
-            "sources": {"choices": sources, "value": sources},
+            "sources": {"choices": [r["source"] for r in held], "value": sources},
             "names": {"choices": names, "value": names},
             "sizes": {"choices": sizes, "value": sizes},
             "suite": {"choices": tables.suites(held), "value": tables.EVERYTHING},
@@ -118,7 +117,7 @@ class BenchmarkHandlers:
         if visit.journal is None or visit.job is None:
             raise ValueError("Nothing has been answered yet.")
         results = summarise(visit.job, visit.journal, describe(visit.engine))
-        visit.results = {**results, "source": MINE}
+        visit.results = {**results, "source": tables.MINE}
         whole = results["questions"] == results["asked_for"]
         state = "Done" if whole else "Stopped; Run goes on from here"
         said = [

@@ -51,7 +51,9 @@ def _filters(held: list[Any]) -> dict[str, Any]:
     sources, names = [r["source"] for r in held], tables.methods(held)
     sizes = [str(size) for size in tables.budgets(held)]
     return {
-        "sources": gr.CheckboxGroup(sources, value=sources, label="Source", elem_id="bench-sources"),
+        "sources": gr.CheckboxGroup(
+            sources, value=tables.default_sources(held), label="Source", elem_id="bench-sources"
+        ),
         "names": gr.CheckboxGroup(names, value=names, label="Methods", elem_id="bench-names"),
         "sizes": gr.CheckboxGroup(sizes, value=sizes, label="Budgets", elem_id="bench-sizes"),
         "suite": gr.Dropdown(
