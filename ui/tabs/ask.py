@@ -196,7 +196,8 @@ def bind(ctx: Context, parts: dict[str, Any]) -> None:
     placed = parts["examples"].select(
         _pick(handlers, parts), None, [parts["media"], parts["question"], parts["media_note"]], **free
     )
-    followed = placed.then(ask, values, streamed, **lane, **quiet)
+    # "multiple": with the default, a second example clicked before the first stream has ended would not be asked.
+    followed = placed.then(ask, values, streamed, trigger_mode="multiple", **lane, **quiet)
     gr.on([parts["examples"].select, parts["media"].input], None, None, None, cancels=[pressed, followed], **quiet)
     parts["stop"].click(
         _once(handlers.stopped, parts), [parts["answers"]], [parts["answers"], parts["stop"]],
