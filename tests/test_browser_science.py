@@ -80,6 +80,17 @@ def test_filters_let_through_what_they_say() -> None:
     assert none["table"] == [] and "No row passes" in none["reading"]
 
 
+def test_other_sources_bring_their_own_filters() -> None:
+    mine = dict(tables.shipped()[0], source=tables.MINE, rows=tables.shipped()[0]["rows"][:2])
+    handlers = BenchmarkHandlers(SimpleNamespace())  # type: ignore[arg-type]
+    view = handlers.sourced(False, Visit(results=mine))
+    assert view["sources"] == {"choices": ["measured: embedded", "this visit"], "value": ["this visit"]}
+    assert view["names"]["value"] == ["full", "script"] and len(view["table"]) == 2
+    both = handlers.sourced(False, Visit(results=mine), ["measured: embedded", "this visit"])
+    assert both["names"]["value"] == ["full", "script", "uniform"] and len(both["table"]) == 7
+    assert handlers.sourced(False, None, [])["table"] == []
+
+
 def test_without_results_the_tab_says_so(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setattr(tables, "FOLDER", tmp_path)
     view = BenchmarkHandlers(SimpleNamespace()).filtered(False, None, [], [], [], "all questions")  # type: ignore[arg-type]

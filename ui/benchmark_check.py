@@ -67,17 +67,18 @@ class BenchmarkHandlers:
             "reading": f'<p class="reading">{escape(tables.reading(picked, suite))} {link}</p>',
         }
 
-    def opened(self, dark: bool, visit: Visit | None) -> View:
-        """All methods and budgets of what is shown first."""
+    def sourced(self, dark: bool, visit: Visit | None, sources: Sequence[str] | None = None) -> View:
+        """Other sources, or by default the one shown first: filters for what is in them, with nothing filtered out."""
         visit = visit or Visit()
         held = visit.held()
-        sources, names = tables.default_sources(held), tables.methods(held)
-        sizes = [str(size) for size in tables.budgets(held)]
+        sources = tables.default_sources(held) if sources is None else list(sources)
+        some = [results for results in held if results["source"] in sources]
+        names, sizes = tables.methods(some), [str(size) for size in tables.budgets(some)]
         return {
-            "sources": {"choices": [r["source"] for r in held], "value": sources},
+            "sources": {"choices": [results["source"] for results in held], "value": sources},
             "names": {"choices": names, "value": names},
             "sizes": {"choices": sizes, "value": sizes},
-            "suite": {"choices": tables.suites(held), "value": tables.EVERYTHING},
+            "suite": {"choices": tables.suites(some), "value": tables.EVERYTHING},
             **self.filtered(dark, visit, sources, names, sizes, tables.EVERYTHING),
         }
 
@@ -124,7 +125,7 @@ class BenchmarkHandlers:
             f"{state}: {results['questions']} of {results['asked_for']} questions about {results['scenes']} scenes."
         ]
         said += [f"{x['method']} at {x['budget']} is not possible: {x['reason']}" for x in results["impossible"]]
-        return {"visit": visit, "bar": cards.note(" ".join(said), "info"), **self.opened(dark, visit)}
+        return {"visit": visit, "bar": cards.note(" ".join(said), "info"), **self.sourced(dark, visit)}
 
 
 def _job(methods: str, budgets: str, questions: Any) -> Job:

@@ -48,16 +48,16 @@ def build(ctx: Context) -> dict[str, Any]:
 
 
 def _filters(held: list[Any]) -> dict[str, Any]:
-    sources, names = [r["source"] for r in held], tables.methods(held)
-    sizes = [str(size) for size in tables.budgets(held)]
+    first = tables.default_sources(held)
+    some = [results for results in held if results["source"] in first]
+    names, sizes = tables.methods(some), [str(size) for size in tables.budgets(some)]
+    every = [results["source"] for results in held]
     return {
-        "sources": gr.CheckboxGroup(
-            sources, value=tables.default_sources(held), label="Source", elem_id="bench-sources"
-        ),
+        "sources": gr.CheckboxGroup(every, value=first, label="Source", elem_id="bench-sources"),
         "names": gr.CheckboxGroup(names, value=names, label="Methods", elem_id="bench-names"),
         "sizes": gr.CheckboxGroup(sizes, value=sizes, label="Budgets", elem_id="bench-sizes"),
         "suite": gr.Dropdown(
-            tables.suites(held), value=tables.EVERYTHING, label="Questions", elem_id="bench-suite", filterable=False
+            tables.suites(some), value=tables.EVERYTHING, label="Questions", elem_id="bench-suite", filterable=False
         ),
     }
 
@@ -101,9 +101,14 @@ def bind(ctx: Context, parts: dict[str, Any]) -> None:
     filters = [parts[name] for name in ("sources", "names", "sizes", "suite")]
 
     gr.on(
-        [ctx.views[TITLE].select, *(part.input for part in filters)],
+        [ctx.views[TITLE].select, *(part.input for part in filters[1:])],
         _once(handlers.filtered, parts), [parts["dark"], parts["visit"], *filters],
         [parts[name] for name in ("table", "curves", "tests", "reading")], trigger_mode="always_last", **free,
+    )  # fmt: skip
+
+    parts["sources"].input(
+        _once(handlers.sourced, parts), [parts["dark"], parts["visit"], parts["sources"]], shown,
+        trigger_mode="always_last", **free,
     )  # fmt: skip
 
     def check(*given: Any) -> Any:
