@@ -199,10 +199,9 @@ def bind(ctx: Context, parts: dict[str, Any]) -> None:
     # "multiple": with the default, a second example clicked before the first stream has ended would not be asked.
     followed = placed.then(ask, values, streamed, trigger_mode="multiple", **lane, **quiet)
     gr.on([parts["examples"].select, parts["media"].input], None, None, None, cancels=[pressed, followed], **quiet)
-    parts["stop"].click(
-        _once(handlers.stopped, parts), [parts["answers"]], [parts["answers"], parts["stop"]],
-        cancels=[pressed, followed], **free,
-    )  # fmt: skip
+    # One after the other: an update of the stream that is still on its way must not undo what Stop says.
+    halted = parts["stop"].click(None, None, None, cancels=[pressed, followed], **quiet)
+    halted.then(_once(handlers.stopped, parts), [parts["answers"]], [parts["answers"], parts["stop"]], **free)
 
     shown = [parts[name] for name in ("grid", "budget", "media_note", "question_note", "settings_note")]
     new = _once(lambda *given: handlers.looked(*given, new_picture=True), parts)
