@@ -22,7 +22,9 @@ T = TypeVar("T")
 EMBEDDED_TITLES = {
     "stickers": "Stickers, 576 tokens",
     "stickers-anyres": "Stickers, 2,880 tokens",
+    "stickers-video": "Stickers, video",
 }
+ONLY_VIDEO = ("stickers-video",)  # same weights, read by the frame; nothing that a picture's visitor would choose
 
 
 class NotReady(RuntimeError):
@@ -147,9 +149,16 @@ class Host:
         return name in self._engines or name in EMBEDDED_TITLES
 
     def choices(self) -> list[tuple[str, str]]:
-        """(title, name) of every model that the page offers."""
-        names = [*EMBEDDED_TITLES, *KNOWN]
+        """(title, name) of every model that the page offers for pictures."""
+        names = [*(name for name in EMBEDDED_TITLES if name not in ONLY_VIDEO), *KNOWN]
         if self.first not in names:
+            names.append(self.first)
+        return [(title(name), name) for name in names]
+
+    def video_choices(self) -> list[tuple[str, str]]:
+        """(title, name) of every model that the page offers for videos."""
+        names = [*ONLY_VIDEO, *(name for name, known in KNOWN.items() if known.frames)]
+        if self.first not in (*names, *EMBEDDED_TITLES, *KNOWN):
             names.append(self.first)
         return [(title(name), name) for name in names]
 
