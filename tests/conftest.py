@@ -1,4 +1,4 @@
-"""Engines over tiny random checkpoints, made once per run."""
+"""Engines over tiny random checkpoints, made once per run; the served page and a browser, once per file."""
 
 from __future__ import annotations
 
@@ -9,6 +9,10 @@ import torch
 
 from script_core.engine import Engine
 from tests import tiny
+from tests.browser import chrome, served, visit
+from tests.serving import engine, server
+
+__all__ = ["chrome", "engine", "served", "server", "visit"]  # fixtures for every file that names them
 
 torch.set_num_threads(1)
 

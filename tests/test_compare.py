@@ -290,6 +290,8 @@ def test_the_calculator_answers_or_says_why_not(host: Host) -> None:
     assert "206.5 of 576" in said and "192 tokens" in said and "576 in 3 layers, 309 in 4 layers" in said
     assert "its first 2 of 32 layers see all 576" in calculated(host, "fastv", "llava-1.5-7b", 32)
     assert "whole number" in calculated(host, "fastv", "llava-1.5-7b", None)
+    assert "the models are llava-1.5-7b" in calculated(host, "fastv", "stickers-video", 64)
+    assert "The method must be one of script" in calculated(host, ["fastv"], "stickers", 64)  # type: ignore[arg-type]
     assert "&lt;b&gt;" in calculated(host, "fastv", "<b>", 64) and "ours" in calculated(host, "fastv", "stickers", 192)
 
 

@@ -126,7 +126,7 @@ def test_limits_wider_than_the_librarys_and_unknown_models_are_noticed() -> None
 
 
 def test_endpoints_are_compared_with_what_the_app_says(tmp_path: Path) -> None:
-    (tmp_path / "app.py").write_text('print(\'["answer", "explain", "compare", "methods", "_lambda_"]\')')
+    (tmp_path / "app.py").write_text('print(\'["answer", "explain", "compare", "calculate", "methods", "_lambda_"]\')')
     assert checks.endpoints(tmp_path, MANIFEST) == [
         "Spacefile: the endpoint 'models' is declared, and the page has none of that name.",
         "The page's endpoint '_lambda_' is public and not declared.",

@@ -1,4 +1,4 @@
-"""The public endpoints: five functions that programs and agents call by REST, `gradio_client` or MCP.
+"""The public endpoints: six functions that programs and agents call by REST, `gradio_client` or MCP.
 
 They take what the page takes, are checked by the same rules, wait in the same line for the model, and answer in plain
 JSON. Everything else on the page is private. docs/api.md shows calls.
@@ -16,11 +16,13 @@ from typing import Any, Literal
 import gradio as gr
 
 from script_core.backends.base import CannotLoad
-from script_core.engine import QuestionError
+from script_core.engine import Engine, QuestionError
 from script_core.media import Media, MediaError
 from script_core.pruners import PRUNERS
 from script_core.pruners.base import CannotPrune
+from script_core.report import Encoded
 from ui import export
+from ui.compare_calculator import calculate, choices
 from ui.compare_state import check_methods
 from ui.context import Context
 from ui.examples import examples
@@ -34,10 +36,11 @@ from ui.state import DEFAULTS, Settings, Unusable, check
 log = logging.getLogger("script")
 
 Method = Literal[tuple(PRUNERS)]  # type: ignore[valid-type]
+Sized = Literal[tuple(name for _, name in choices())]  # type: ignore[valid-type]
 
 
 class Endpoints:
-    """The five functions over one host of models. Their docstrings are what API pages and agents read."""
+    """The six functions over one host of models. Their docstrings are what API pages and agents read."""
 
     def __init__(self, host: Host, per_minute: int = LIMITS.calls_per_minute) -> None:
         self.host = host
@@ -78,13 +81,8 @@ class Endpoints:
         Returns:
             The answer, how many tokens were kept out of how many, counters (measured and computed apart) and notes.
         """
-        settings, engine, media = self._given(locals())
-        encoded = engine.encode(media)
-        pruner = pruner_of(settings, encoded.tokens.relevance_sign)
-        budget = min(settings.budget, len(encoded.tokens))
-        result = engine.ask(
-            encoded, settings.question, pruner=pruner, budget=budget, max_new_tokens=settings.answer_tokens
-        )
+        settings, engine, encoded, asked = self._asked(locals())
+        result = engine.ask(encoded, settings.question, **asked, max_new_tokens=settings.answer_tokens)
         return export.plain(
             {
                 "answer": result.answer,
@@ -130,11 +128,8 @@ class Endpoints:
             `kept` and `order` as token indices; `tokens` with one entry per token in each list: block, row, col and the
             scores; `blocks` with the crops or frames that rows and columns refer to.
         """
-        settings, engine, media = self._given(locals())
-        encoded = engine.encode(media)
-        pruner = pruner_of(settings, encoded.tokens.relevance_sign)
-        budget = min(settings.budget, len(encoded.tokens))
-        selected = engine.select(encoded, settings.question, pruner=pruner, budget=budget)
+        settings, engine, encoded, asked = self._asked(locals())
+        selected = engine.select(encoded, settings.question, **asked)
         return export.plain({"model": engine.info.name, "settings": asdict(settings), **export.tokens(selected)})
 
     def compare(
@@ -167,6 +162,28 @@ class Endpoints:
             raise Unusable({"methods": str(problem)}) from None
         settings, engine, media = self._given({**locals(), "method": chosen[0]})
         return export.plain(export.comparison(engine, media, settings, chosen))
+
+    def calculate(
+        self,
+        method: Method = "script",
+        model: Sized = "llava-1.5-7b",
+        budget: int = 192,
+        request: gr.Request | None = None,
+    ) -> dict[str, Any]:
+        """What a token budget means for a method and a model, from their sizes alone: no picture, no weights.
+
+        Args:
+            method: the pruning method; the endpoint `methods` lists them.
+            model: the model whose sizes count.
+            budget: visual tokens entering a layer, on average over layers.
+
+        Returns:
+            Visual tokens entering each layer, what the authors call this run, FLOPs (the papers' formula, and a forward
+            pass at two per multiply-add) and bytes of the KV cache, each beside those with every token kept.
+        """
+        self._admit(request)
+        found = calculate(self.host, method, model, budget)
+        return export.plain({**asdict(found), "average": found.average, "layers": len(found.entering)})
 
     def methods(self, request: gr.Request | None = None) -> list[dict[str, Any]]:
         """The pruning methods: names, what people call them, where they act, what they need, and their parameters.
@@ -218,7 +235,7 @@ class Endpoints:
                 f"At most {LIMITS.calls_per_minute} calls a minute are answered; the next one in {wait:.0f} seconds."
             )
 
-    def _given(self, given: dict[str, Any]) -> tuple[Settings, Any, Media]:
+    def _given(self, given: dict[str, Any]) -> tuple[Settings, Engine, Media]:
         """Checked settings, the engine and the picture of one call, or what speaks against it."""
         self._admit(given["request"])
         settings = check({name: given[name] for name in asdict(DEFAULTS) if name in given})
@@ -228,6 +245,13 @@ class Endpoints:
             raise NotReady(f"There is no such model here; the models that can be asked are {known}.")
         media = picture(given["image"])
         return settings, self.host.engine(name, settings.newlines), media
+
+    def _asked(self, given: dict[str, Any]) -> tuple[Settings, Engine, Encoded, dict[str, Any]]:
+        """`_given`, with the picture encoded, and the method and budget as the engine takes them."""
+        settings, engine, media = self._given(given)
+        encoded = engine.encode(media)
+        pruner = pruner_of(settings, encoded.tokens.relevance_sign)
+        return settings, engine, encoded, {"pruner": pruner, "budget": min(settings.budget, len(encoded.tokens))}
 
 
 KNOWN_TROUBLE = (Unusable, MediaError, QuestionError, CannotPrune, CannotLoad, NotReady)
@@ -257,5 +281,5 @@ def build(ctx: Context) -> None:
     lane: dict[str, Any] = {"concurrency_id": "model", "concurrency_limit": LIMITS.model_lanes}
     for fn in (calls.answer, calls.explain, calls.compare):
         gr.api(spoken(fn), api_name=fn.__name__, **lane)
-    for fn in (calls.methods, calls.models):
+    for fn in (calls.calculate, calls.methods, calls.models):
         gr.api(spoken(fn), api_name=fn.__name__, concurrency_limit=None)

@@ -7,11 +7,12 @@ from itertools import groupby
 from typing import Any
 
 from script_core.budgets import SHAPES, Cost, Shape, cost, shape
+from script_core.pruners import PRUNERS
 from script_core.pruners.base import CannotPrune
 from ui import cards
 from ui.cards import quantity
 from ui.runtime import EMBEDDED_TITLES, Host
-from ui.state import CHECKS
+from ui.state import CHECKS, Unusable
 
 EMBEDDED = {"stickers": (576, 1), "stickers-anyres": (2880, 5)}  # tokens and crops of a square picture
 
@@ -22,8 +23,20 @@ def choices() -> list[tuple[str, str]]:
 
 
 def calculate(host: Host, method: str, model: str, budget: Any) -> Cost:
-    """The cost of a method. Raises `CannotPrune` or ValueError with the sentence to show."""
-    return cost(method, _shape(host, model), CHECKS["budget"](budget))
+    """The cost of a method at an average budget. Raises `CannotPrune` or `Unusable` with the sentences to show."""
+    problems, count = {}, 0
+    known = [name for _, name in choices()]
+    if method not in tuple(PRUNERS):
+        problems["method"] = f"The method must be one of {', '.join(PRUNERS)}."
+    if model not in known:
+        problems["model"] = f"There are no sizes for {str(model)[:40]!r}; the models are {', '.join(known)}."
+    try:
+        count = CHECKS["budget"](budget)
+    except ValueError as problem:
+        problems["budget"] = str(problem)
+    if problems:
+        raise Unusable(problems)
+    return cost(method, _shape(host, model), count)
 
 
 def calculated(host: Host, method: str, model: str, budget: Any) -> str:
