@@ -94,10 +94,20 @@ def _configs(side: int) -> dict[str, Any]:
     }
 
 
-def save_llava(folder: Path, *, side: int = SIDE, joint: bool = True, pad: bool = False, seed: int = 0) -> Path:
-    """A LLaVA-1.5: centre crop as its published processor does, or `pad` to a square as its evaluation did."""
+def save_llava(
+    folder: Path, *, side: int = SIDE, joint: bool = True, pad: bool = False, seed: int = 0, text: Any = None
+) -> Path:
+    """A LLaVA-1.5: centre crop as its published processor does, or `pad` to a square as its evaluation did.
+
+    text: the config of another language model than the usual one; its biases, if it has any, are made random.
+    """
     torch.manual_seed(seed)
-    model = LlavaForConditionalGeneration(LlavaConfig(**_configs(side))).eval()
+    model = LlavaForConditionalGeneration(LlavaConfig(**{**_configs(side), **({"text_config": text} if text else {})}))
+    if text:
+        for name, weight in model.model.language_model.named_parameters():
+            if name.endswith(".bias"):
+                weight.data.normal_(0, 0.25)
+    model.eval()
     image = LlavaImageProcessorPil(size={"shortest_edge": side}, crop_size={"height": side, "width": side}, do_pad=pad)
     processor = LlavaProcessor(image, tokenizer(), chat_template=TEMPLATE, **_placeholders())
     return _save(folder, model, image, processor, joint)
