@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Generic, TypeVar
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from script_core.stickers.canvas import Scene
-from script_core.stickers.catalogue import COLOURS, NAMES
+from script_core.stickers.canvas import Scene, Sticker, Word
+from script_core.stickers.catalogue import COLOURS, NAMES, READABLE
 from script_core.stickers.model import PATCH, patch_centres
 from script_core.stickers.questions import Question, ask
 from script_core.stickers.rendering import coverage, render
@@ -20,19 +21,30 @@ from script_core.stickers.tokenizer import CUE, EOS, encode
 TRAINING_SEED = 1_000_000  # every seed from here on is training; smaller ones are held out
 BACKGROUND, MIXED = -1, -2  # owners of a patch that shows no sticker, or too little of one to be judged
 
-NAME_INDEX = {name: i for i, name in enumerate(NAMES)}
+# What a patch can show: an object, or a piece of a written word, which then counts as named by the whole word.
+NAME_INDEX = {name: i for i, name in enumerate(NAMES + READABLE)}
 COLOUR_INDEX = {colour: i for i, colour in enumerate(COLOURS)}
 
 
 @dataclass(frozen=True)
 class Recipe:
-    """What is drawn: scene ranges and the mix of question kinds."""
+    """What is drawn: scene ranges, the share of scenes with a written word, and the mix of question kinds.
+
+    `negatives`: how absent objects are chosen, drawn anew for every scene.
+    """
 
     objects: tuple[int, int] = (1, 9)
     sizes: tuple[float, float] = (0.11, 0.45)
     duplicates: float = 0.3
     mix: Mapping[str, float] | None = None
     count: int = 8
+    words: float = 0.0
+    negatives: tuple[str, ...] = ("random",)
+
+    def scene(self, rng: np.random.Generator) -> Scene:
+        """One scene of this recipe."""
+        words = int(self.words > 0 and rng.random() < self.words)
+        return make_scene(rng, objects=self.objects, sizes=self.sizes, duplicates=self.duplicates, words=words)
 
 
 @dataclass(frozen=True)
@@ -45,39 +57,49 @@ class Picture:
 
 
 def picture(scene: Scene, side: int) -> Picture:
-    """Render at `side` pixels and cut into patches; a sticker owns a patch from a quarter of its area on."""
+    """Render at `side` pixels and cut into patches; a sticker or word owns a patch from a quarter of its area on."""
     shown = render(scene, side)
-    grid = side // PATCH
-    patches = shown.image.reshape(grid, PATCH, grid, PATCH, 3).transpose(0, 2, 1, 3, 4).reshape(grid * grid, -1)
-    owner = np.full(grid * grid, BACKGROUND, np.int16)
-    if scene.stickers:
-        share = coverage(shown.owner, PATCH, len(scene.stickers))
+    return Picture(scene, cut(shown.image), owners(shown.owner, len(scene.stickers) + len(scene.words)))
+
+
+def cut(image: np.ndarray) -> np.ndarray:
+    """uint8 (side, side, 3) -> its patches in raster order, (n, 588)."""
+    grid = len(image) // PATCH
+    return image.reshape(grid, PATCH, grid, PATCH, 3).transpose(0, 2, 1, 3, 4).reshape(grid * grid, -1)
+
+
+def owners(pixels: np.ndarray, count: int) -> np.ndarray:
+    """Who owns each patch, int16 (n,), from who owns each pixel of a square and how many there may be."""
+    owner = np.full((len(pixels) // PATCH) ** 2, BACKGROUND, np.int16)
+    if count:
+        share = coverage(pixels, PATCH, count)
         best = share.argmax(1)
         most = share[np.arange(len(best)), best]
         owner = np.where(most > 0.25, best, np.where(most > 0.02, MIXED, BACKGROUND)).astype(np.int16)
-    return Picture(scene, patches, owner)
+    return owner
 
 
-class Pool:
-    """A ring of rendered pictures. Each is drawn about 1 / fresh times, with other patches and other questions."""
+Item = TypeVar("Item")
 
-    def __init__(self, recipe: Recipe, side: int, seed: int, size: int = 512, fresh: float = 0.4) -> None:
-        self.recipe, self.side, self.size, self.fresh = recipe, side, size, fresh
+
+class Pool(Generic[Item]):
+    """A ring of what `make` renders. Each item is drawn about 1 / fresh times, with other patches and questions."""
+
+    def __init__(
+        self, make: Callable[[np.random.Generator], Item], seed: int, size: int = 512, fresh: float = 0.4
+    ) -> None:
+        self.make, self.size, self.fresh = make, size, fresh
         self.rng = np.random.default_rng(seed)
-        self.held: list[Picture] = []
+        self.held: list[Item] = []
         self.owed = 0.0
         self.next = 0
 
-    def draw(self, count: int) -> list[Picture]:
-        """`count` pictures, some of them new."""
+    def draw(self, count: int) -> list[Item]:
+        """`count` items, some of them new."""
         self.owed += count * self.fresh
         new = max(int(self.owed), count - len(self.held))
         self.owed = max(self.owed - new, 0.0)
-        r = self.recipe
-        made = [
-            picture(make_scene(self.rng, objects=r.objects, sizes=r.sizes, duplicates=r.duplicates), self.side)
-            for _ in range(new)
-        ]
+        made = [self.make(self.rng) for _ in range(new)]
         old = [self.held[i] for i in self.rng.integers(len(self.held), size=count - new)] if count > new else []
         for item in made:
             if len(self.held) < self.size:
@@ -122,13 +144,15 @@ def facts_of(scenes: Sequence[Scene], owner: np.ndarray, xy: np.ndarray) -> Fact
     """Look up what the owners (b, k) are; `xy` (b, k, 2) are the tokens' own positions."""
     name, colour, centre = np.full(owner.shape, -1), np.full(owner.shape, -1), xy.astype(np.float32).copy()
     for i, scene in enumerate(scenes):
-        if not scene.stickers:
+        if not scene.stickers and not scene.words:
             continue
         mine = owner[i] >= 0
         which = owner[i][mine]
-        name[i, mine] = np.array([NAME_INDEX[s.name] for s in scene.stickers])[which]
-        colour[i, mine] = np.array([COLOUR_INDEX.get(s.colour or "", -1) for s in scene.stickers])[which]
-        centre[i, mine] = np.array([(s.x, s.y) for s in scene.stickers], np.float32)[which]
+        shown = [(s.name, s.colour or "", s.x, s.y) for s in scene.stickers]
+        shown += [(w.text, "", w.x, w.y) for w in scene.words]
+        name[i, mine] = np.array([NAME_INDEX[what] for what, _, _, _ in shown])[which]
+        colour[i, mine] = np.array([COLOUR_INDEX.get(c, -1) for _, c, _, _ in shown])[which]
+        centre[i, mine] = np.array([(x, y) for _, _, x, y in shown], np.float32)[which]
     as_tensor = torch.from_numpy
     return Facts(
         as_tensor(owner.astype(np.int64)),
@@ -146,10 +170,11 @@ def symbolic_facts(scenes: Sequence[Scene], tokens: int, rng: np.random.Generato
     """
     owners, places = [], []
     for scene in scenes:
-        n = len(scene.stickers)
+        shown: list[Sticker | Word] = [*scene.stickers, *scene.words]
+        n = len(shown)
         owner = np.full(tokens, BACKGROUND)
         if n:
-            weight = np.array([s.size for s in scene.stickers]) ** 2 + 0.005
+            weight = np.array([s.size for s in shown]) ** 2 + 0.005
             count = max(int(tokens * (1 - 0.7 * rng.random())), min(n, tokens))
             first = rng.permutation(n)[:count]
             rest = rng.choice(n, size=count - len(first), p=weight / weight.sum())
@@ -157,7 +182,7 @@ def symbolic_facts(scenes: Sequence[Scene], tokens: int, rng: np.random.Generato
         xy = rng.random((tokens, 2))
         mine = owner >= 0
         if n:
-            at = np.array([(s.x, s.y, s.size) for s in scene.stickers])[owner[mine]]
+            at = np.array([(s.x, s.y, s.size) for s in shown])[owner[mine]]
             xy[mine] = np.clip(at[:, :2] + (rng.random((len(at), 2)) - 0.5) * 0.7 * at[:, 2:], 0.02, 0.98)
         order = np.lexsort((xy[:, 0], np.floor(xy[:, 1] * 24)))
         owners.append(owner[order])
@@ -210,8 +235,16 @@ class _Rows:
     count: list[int] = field(default_factory=list)
 
 
-def pack(scenes: Sequence[Scene], asked: Sequence[Sequence[Question]], vocabulary: dict[str, int]) -> Packed:
-    """Pack all questions of a scene into one row; each reads the picture and itself, never another question."""
+Ways = Sequence[Mapping[int, tuple[float, float]]]  # per scene: sticker -> how far it moves (dx, dy)
+
+
+def pack(
+    scenes: Sequence[Scene], asked: Sequence[Sequence[Question]], vocabulary: dict[str, int], ways: Ways = ()
+) -> Packed:
+    """Pack all questions of a scene into one row; each reads the picture and itself, never another question.
+
+    For clips `scenes` are their casts, and `ways` says who moves.
+    """
     rows = _Rows()
     sequences: list[tuple[list[int], list[int], list[int]]] = []
     for b, (scene, questions) in enumerate(zip(scenes, asked, strict=True)):
@@ -237,7 +270,11 @@ def pack(scenes: Sequence[Scene], asked: Sequence[Sequence[Question]], vocabular
             if question.kind in ("leftright", "abovebelow") and len(where) == 2:
                 rows.compare_at.append((b, cue))
                 rows.compare_xy.append((where[0][0] - where[1][0], where[0][1] - where[1][1]))
+            if question.kind == "moves" and ways:
+                rows.compare_at.append((b, cue))
+                rows.compare_xy.append(ways[b][question.about[0]])
             named = [(k.x, k.y) for k in scene.stickers if k.name == question.answer]
+            named += [(w.x, w.y) for w in scene.words if w.text == question.answer]
             if len(named) == 1:
                 rows.target_at.append((b, cue))
                 rows.target_xy.append(named[0])
@@ -277,7 +314,9 @@ def pack(scenes: Sequence[Scene], asked: Sequence[Sequence[Question]], vocabular
 
 
 def ask_all(scenes: Sequence[Scene], recipe: Recipe, rng: np.random.Generator) -> list[list[Question]]:
-    return [ask(scene, rng, recipe.count, recipe.mix) for scene in scenes]
+    how = [str(rng.choice(recipe.negatives)) for _ in scenes] if len(recipe.negatives) > 1 else []
+    how = how or [recipe.negatives[0]] * len(scenes)
+    return [ask(scene, rng, recipe.count, recipe.mix, way) for scene, way in zip(scenes, how, strict=True)]
 
 
 def positions_and_mask(packed: Packed, visual: Tensor, dtype: torch.dtype) -> tuple[Tensor, Tensor]:

@@ -60,6 +60,8 @@ def start_from(kit: Kit, name: str, out: Path) -> None:
         adopt(kit, torch.load(out / "symbols.pt", weights_only=True)["weights"], SPOKEN)
     elif name == "tune":
         adopt(kit, torch.load(out / "connect.pt", weights_only=True)["weights"])
+    elif name == "modes":
+        adopt(kit, torch.load(out / "tune.pt", weights_only=True)["weights"])
 
 
 def save(path: Path, kit: Kit, optimiser: Optimiser, elapsed: float, done: bool) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, fields, replace
 from typing import Any, TypeVar
 
@@ -10,7 +10,18 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from script_core.stickers.batches import Facts, Packed, Pool, Recipe, pack, positions_and_mask
+from script_core.stickers.batches import (
+    Facts,
+    Item,
+    Packed,
+    Picture,
+    Pool,
+    Recipe,
+    Ways,
+    pack,
+    picture,
+    positions_and_mask,
+)
 from script_core.stickers.losses import Heads, Words, answer_losses
 from script_core.stickers.model import GRID, TinyLlava
 from script_core.stickers.tokenizer import BOS, EOS, encode
@@ -29,6 +40,14 @@ LOGIC_MIX = {"count": 0.35, "nextto": 0.25, "kind": 0.25, "existence": 0.05, "wh
 LAST_MIX = {
     "existence": 0.36, "colour": 0.08, "kind": 0.14, "count": 0.16, "where": 0.07, "leftright": 0.06,
     "abovebelow": 0.06, "nextto": 0.07,
+}  # fmt: skip
+HARD_MIX = {
+    "existence": 0.3, "colour": 0.07, "kind": 0.16, "count": 0.16, "where": 0.06, "leftright": 0.05,
+    "abovebelow": 0.05, "nextto": 0.08, "reading": 0.12,
+}  # fmt: skip
+HIGH_MIX = {
+    "existence": 0.55, "colour": 0.12, "kind": 0.14, "count": 0.09, "where": 0.04, "leftright": 0.03,
+    "abovebelow": 0.03,
 }  # fmt: skip
 
 T = TypeVar("T", Facts, Packed)
@@ -59,9 +78,13 @@ class Kit:
         self.words = Words.of(self.vocabulary)
         self.words = Words(self.words.names.to(self.device), self.words.colours.to(self.device))
 
-    def pool(self, recipe: Recipe, side: int, number: int, size: int = 512, fresh: float = 0.5) -> Pool:
+    def pool(self, recipe: Recipe, side: int, number: int, size: int = 512, fresh: float = 0.5) -> Pool[Picture]:
+        """Pictures of a recipe, others in every process."""
+        return self.ring(lambda rng: picture(recipe.scene(rng), side), number, size, fresh)
+
+    def ring(self, make: Callable[[np.random.Generator], Item], number: int, size: int, fresh: float) -> Pool[Item]:
         """A pool of its own for every process."""
-        return Pool(recipe, side, self.seed + number + 100 * self.rank, size, fresh)
+        return Pool(make, self.seed + number + 100 * self.rank, size, fresh)
 
     def embed(self, texts: Sequence[str]) -> Tensor:
         """Text tower on `<s> text </s>`: (m, c)."""
@@ -73,9 +96,11 @@ class Kit:
     def pixels(self, raw: Tensor) -> Tensor:
         return raw.to(self.device).to(self.dtype) / 127.5 - 1
 
-    def answers(self, visual: Tensor, places: Tensor, scenes: Sequence[Any], asked: Any) -> dict[str, Tensor]:
+    def answers(
+        self, visual: Tensor, places: Tensor, scenes: Sequence[Any], asked: Any, ways: Ways = ()
+    ) -> dict[str, Tensor]:
         """Language-model losses for visual tokens (b, k, d) at position ids `places` (b, k)."""
-        packed = pack(scenes, asked, self.vocabulary)
+        packed = pack(scenes, asked, self.vocabulary, ways)
         positions, mask = positions_and_mask(packed, places, self.dtype)
         packed = moved(packed, self.device)
         states = self.model.language(visual.to(self.dtype), packed.ids, positions.to(self.device), mask.to(self.device))

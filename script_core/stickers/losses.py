@@ -9,7 +9,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from script_core.stickers.batches import MIXED, Facts, Packed
-from script_core.stickers.catalogue import COLOURS, NAMES
+from script_core.stickers.catalogue import COLOURS, NAMES, READABLE
 from script_core.stickers.model import Sizes, TinyLlava, rms_norm, sincos
 
 
@@ -44,14 +44,16 @@ def unit(x: Tensor) -> Tensor:
 
 @dataclass(frozen=True)
 class Words:
-    """Token ids of the names and colours in the language model's vocabulary."""
+    """Token ids of the names (then the readable words) and the colours in the language model's vocabulary."""
 
     names: Tensor
     colours: Tensor
 
     @classmethod
     def of(cls, vocabulary: dict[str, int]) -> Words:
-        return cls(torch.tensor([vocabulary[n] for n in NAMES]), torch.tensor([vocabulary[c] for c in COLOURS]))
+        return cls(
+            torch.tensor([vocabulary[n] for n in NAMES + READABLE]), torch.tensor([vocabulary[c] for c in COLOURS])
+        )
 
 
 def place_code(xy: Tensor, width: int) -> Tensor:
@@ -125,14 +127,14 @@ def vision_losses(
 ) -> dict[str, Tensor]:
     """Alignment of patches with text, and what a patch should know of colour and place.
 
-    hidden (b, 1 + k, v). names (86, c) text embeddings; questions (b, q, c) with about (b, q, k) bool, the patches
-    each question is about; captions (b, c).
+    hidden (b, 1 + k, v). names (m, c) text embeddings of all objects and words; questions (b, q, c)
+    with about (b, q, k) bool, the patches each question is about; captions (b, c).
     """
     patches = hidden[:, 1:]
     seen = unit(model.vision.joint(patches))
     scale = heads.scale.float().exp()
     classes = unit(torch.cat([names, heads.background[None].to(names.dtype)]))
-    label = torch.where(facts.name >= 0, facts.name, len(NAMES))
+    label = torch.where(facts.name >= 0, facts.name, len(names))
     # Three quarters of the background says nothing new.
     judged = (facts.name >= 0) | ((facts.owner == -1) & (torch.rand(label.shape, device=label.device) < 0.25))
     logits = scale[0] * seen[judged] @ classes.T

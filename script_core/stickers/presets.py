@@ -32,13 +32,16 @@ PRESETS = {
     "cpu": Preset({
         "align": Length(27, 20), "symbols": Length(27, 20),
         "connect": Length(15, 16, workers=2), "tune": Length(57, 16, workers=2, decay=0.6),
+        "modes": Length(70, 16, workers=2, decay=0.6),
     }),
     "gpu": Preset({
-        "align": Length(10, 128), "symbols": Length(6, 96), "connect": Length(5, 128), "tune": Length(15, 96),
+        "align": Length(5, 128), "symbols": Length(5, 96), "connect": Length(2, 128), "tune": Length(5, 96),
+        "modes": Length(7, 96),
     }, device="cuda"),
     "smoke": Preset({
         "align": Length(1, 4, 3), "symbols": Length(1, 4, 3),
         "connect": Length(1, 4, 3), "tune": Length(1, 3, 3),
+        "modes": Length(1, 3, 3),
     }, sizes={"vit_width": 96, "vit_heads": 3, "width": 64, "layers": 3, "heads": 2, "mlp": 128, "joint": 32},
         gate_scenes=16),
 }  # fmt: skip

@@ -1,14 +1,16 @@
-"""The four training stages, each as an object that says which weights move and what one step minimises.
+"""The first four training stages, each as an object that says which weights move and what one step minimises.
 
 align     vision and text towers from pixels: patches against names and whole questions
 symbols   language model alone, on made-up visual tokens; independent of `align`
 connect   projector and language model on the frozen, cached vision states (projector alone first)
 tune      everything, vision at a low rate, up to the full 576 visual tokens
+
+The fifth, which adds high resolution, clips and harder scenes, is in `modes`; `curriculum` puts them in order.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -18,14 +20,14 @@ from torch import Tensor
 from script_core.stickers.batches import (
     Facts,
     Picture,
-    Pool,
     Recipe,
     ask_all,
     choose,
+    picture,
     symbolic_facts,
     visual_batch,
 )  # fmt: skip
-from script_core.stickers.catalogue import NAMES, bare_plural, indefinite
+from script_core.stickers.catalogue import NAMES, READABLE, bare_plural, indefinite
 from script_core.stickers.kit import EXISTENCE_MIX, FULL, LAST_MIX, LOGIC_MIX, POSITION_MIX, Kit, moved
 from script_core.stickers.losses import (
     ANSWER_WEIGHTS,
@@ -38,7 +40,6 @@ from script_core.stickers.losses import (
 from script_core.stickers.model import GRID
 from script_core.stickers.optimiser import Group, block_matrices, others
 from script_core.stickers.questions import Question
-from script_core.stickers.scenes import make_scene
 
 
 class Align:
@@ -76,7 +77,7 @@ class Align:
         return weighted(parts, VISION_WEIGHTS), parts, len(pictures)
 
 
-def scenes_of(pictures: Sequence[Picture]) -> list[Any]:
+def scenes_of(pictures: Sequence[Any]) -> list[Any]:
     return [p.scene for p in pictures]
 
 
@@ -90,7 +91,8 @@ def align_losses(
 ) -> dict[str, Tensor]:
     """Text embeddings of names, questions and captions, and the losses that tie them to the patches."""
     style = kit.rng.integers(3)
-    names = kit.embed([n if style == 0 else indefinite(n) if style == 1 else bare_plural(n) for n in NAMES])
+    spoken = [n if style == 0 else indefinite(n) if style == 1 else bare_plural(n) for n in NAMES]
+    names = kit.embed([*spoken, *READABLE])
     chosen = [list(q)[:questions] for q in asked]
     chosen = [q + q[:1] * (questions - len(q)) for q in chosen]
     captions = [" ".join(s.name for s in p.scene.stickers[:14]) for p in pictures]
@@ -115,10 +117,7 @@ def align_losses(
 
 def symbol_losses(kit: Kit, recipe: Recipe, count: int, tokens: int) -> dict[str, Tensor]:
     """Language-model losses on `count` scenes of ideal visual tokens, with a little noise."""
-    scenes = [
-        make_scene(kit.rng, objects=recipe.objects, sizes=recipe.sizes, duplicates=recipe.duplicates)
-        for _ in range(count)
-    ]
+    scenes = [recipe.scene(kit.rng) for _ in range(count)]
     visual = symbols(kit.model, moved(symbolic_facts(scenes, tokens, kit.rng), kit.device), kit.words)
     visual = visual + 0.02 * kit.rng.random() * torch.randn_like(visual)
     return kit.answers(visual, kit.places(count, tokens), scenes, ask_all(scenes, recipe, kit.rng))
@@ -164,7 +163,8 @@ class Connect:
     def centre(self) -> None:
         """Mean and spread of the patch states over a few pictures, the same ones in every process."""
         model = self.kit.model
-        raw, _, _ = visual_batch(Pool(self.recipe, 336, self.kit.seed, fresh=1.0).draw(12), None)
+        rng = np.random.default_rng(self.kit.seed)
+        raw, _, _ = visual_batch([picture(self.recipe.scene(rng), 336) for _ in range(12)], None)
         states = model.vision(self.kit.pixels(raw), None)[:, 1:].float().flatten(0, 1)
         model.centre.copy_(states.mean(0))
         model.spread.copy_(states.std(0) + 1e-3)
@@ -261,6 +261,3 @@ class Tune:
         logic = symbol_losses(kit, self.logic, kit.batch * 3 // 4, int(rng.integers(16, 150)))
         parts |= {f"logic-{name}": value for name, value in logic.items()}
         return loss + weighted(logic, ANSWER_WEIGHTS, 0.5), parts | more, len(pictures)
-
-
-STAGES: Mapping[str, type] = {"align": Align, "symbols": Symbols, "connect": Connect, "tune": Tune}

@@ -7,11 +7,14 @@ and a token is something that a person can point at.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 from tokenizers import Tokenizer, normalizers, pre_tokenizers
 from tokenizers.models import WordLevel
 from tokenizers.processors import TemplateProcessing
-from transformers import PreTrainedTokenizerFast
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerFast
 
 PAD, UNK, BOS, EOS, IMAGE = range(5)
 SPECIALS = ("<pad>", "<unk>", "<s>", "</s>", "<image>")
@@ -46,6 +49,8 @@ def encode(ids: dict[str, int], text: str) -> list[int]:
 
 def build_tokenizer(ids: dict[str, int], *, frame: bool = False) -> PreTrainedTokenizerFast:
     """The tokenizer that ships with the checkpoint; with `frame` every text becomes `<s> text </s>` (text tower)."""
+    from transformers import PreTrainedTokenizerFast  # takes longer to import than all else that knows the words
+
     core = Tokenizer(WordLevel(ids, unk_token="<unk>"))
     core.normalizer = normalizers.Sequence([normalizers.NFKC(), normalizers.Lowercase()])
     core.pre_tokenizer = pre_tokenizers.Sequence([pre_tokenizers.WhitespaceSplit(), pre_tokenizers.Punctuation()])

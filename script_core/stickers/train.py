@@ -1,6 +1,6 @@
 """Trains the embedded model from scratch: `python -m script_core.stickers.train --preset cpu`.
 
-Stages (see `stages`): align and symbols run side by side, one thread each; connect and tune run as two processes that
+Stages (see `stages`): align and symbols run side by side, one thread each; the later ones run as two processes that
 average their gradients. Every stage is bounded by minutes or by steps, resumes from its checkpoint, and ends with a
 gate: accuracy on scenes whose seeds training never uses. The result is written to assets/models/stickers.
 
@@ -26,6 +26,7 @@ from torch import Tensor
 
 from script_core.stickers.batches import TRAINING_SEED
 from script_core.stickers.checkpoints import adopt, build, finished_kit, save, start_from
+from script_core.stickers.curriculum import LAST, STAGES
 from script_core.stickers.curves import draw_curves
 from script_core.stickers.export import save_checkpoint
 from script_core.stickers.gates import language_gate, picture_gate
@@ -33,7 +34,6 @@ from script_core.stickers.kit import Kit
 from script_core.stickers.optimiser import Optimiser
 from script_core.stickers.presets import PRESETS, ROOT, Length, Preset
 from script_core.stickers.questions import VOCABULARY
-from script_core.stickers.stages import STAGES
 from script_core.stickers.tokenizer import word_ids
 
 ALLOCATOR = {
@@ -208,11 +208,11 @@ def run_all(args: argparse.Namespace, preset: Preset) -> None:
         path = args.out / f"{name}.pt"
         return not path.exists() or not torch.load(path, weights_only=True)["done"]
 
-    for group in (("align", "symbols"), ("connect",), ("tune",)):
+    for group in (("align", "symbols"), ("connect",), ("tune",), ("modes",)):
         running = [p for name in group if unfinished(name) for p in launch(name, args, preset.stages[name].workers)]
         if any([p.wait() for p in running]):
             raise SystemExit(f"Training stopped in stage {' / '.join(group)}; run the same command again to resume.")
-    export(preset, args.out, "tune", args.destination or preset.destination)
+    export(preset, args.out, LAST, args.destination or preset.destination)
     draw_curves(args.out, tuple(STAGES))
 
 
@@ -221,7 +221,7 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_argument("--preset", choices=sorted(PRESETS), default="cpu")
     parser.add_argument("--out", type=Path, default=ROOT / "runs" / "stickers", help="run directory")
     parser.add_argument("--stage", choices=[*STAGES, "export", "curves"], help="one stage only; default: all")
-    parser.add_argument("--source", choices=list(STAGES), default="tune", help="with --stage export: whose weights")
+    parser.add_argument("--source", choices=list(STAGES), default=LAST, help="with --stage export: whose weights")
     parser.add_argument("--note", default="", help="with --stage export: a sentence for the model card")
     parser.add_argument("--destination", type=Path, help="where the checkpoint goes")
     parser.add_argument("--seed", type=int, default=TRAINING_SEED, help=f"at least {TRAINING_SEED}")
