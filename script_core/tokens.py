@@ -84,7 +84,9 @@ class VisualTokens:
     relevance_sign: +1 or -1, whether higher cosine in the relevance space means more relevant (a property of the
     backbone: CLIP's patches are anti-correlated with text).
 
-    Two encodings are equal only if they are the same object, so that what is derived from one can be kept beside it.
+    Embeddings, states and attention are on the model's device, where selection reads them; the grid and other indices
+    are on the host. Two encodings are equal only if they are the same object, so that what is derived from one can be
+    kept beside it.
     """
 
     features: Tensor

@@ -20,7 +20,10 @@ class CannotLoad(RuntimeError):
 class Prompt:
     """The language model's input for one question: embeddings (1, L, d), positions (1, L) or (3, 1, L), and where the
     visual tokens lie: `visual` (L,) bool, newlines included. `source` (L,) int64: the content token that a row is, -1
-    for text, newlines and merged rows. `next_position` is the position id of the first generated token."""
+    for text, newlines and merged rows. `next_position` is the position id of the first generated token.
+
+    Embeddings and positions are on the model's device; `visual` and `source` are bookkeeping and stay on the host,
+    so that counting them makes nobody wait for a GPU."""
 
     embeddings: Tensor
     positions: Tensor
@@ -89,6 +92,9 @@ class Backend(Protocol):
         ...
 
 
-def on_cpu(tensor: Tensor) -> Tensor:
-    """A detached float32 copy on the CPU, where selection happens."""
-    return tensor.detach().to("cpu", torch.float32)
+def detached(tensor: Tensor) -> Tensor:
+    """A detached float32 tensor where the model is: selection runs there too, and nothing is fetched before it.
+
+    Apple's GPUs have no float64, in which similarities are taken; from there it goes to the CPU.
+    """
+    return tensor.detach().to("cpu" if tensor.device.type == "mps" else tensor.device, torch.float32)

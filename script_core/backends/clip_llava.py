@@ -13,7 +13,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from script_core.backends.base import CannotLoad, on_cpu
+from script_core.backends.base import CannotLoad, detached
 from script_core.backends.checkpoint import Parts
 from script_core.backends.spliced import Spliced
 from script_core.media import Media
@@ -65,14 +65,14 @@ class ClipLlava(Spliced):
         hidden, keys, cls = look(self._tower, self._depth, views.pixels.to(self.lm_head.weight))
         projected = self._projector(hidden[:, 1:])
         cols = torch.tensor([block.cols for block in views.blocks])[place.view]
-        joint = None if self._joint is None else on_cpu(self._joint.visual(hidden[:, 1:]))
-        attention = on_cpu(cls)[..., 1:]
+        joint = None if self._joint is None else detached(self._joint.visual(hidden[:, 1:]))
+        attention = detached(cls)[..., 1:]
         return VisualTokens(
-            features=on_cpu(projected)[place.view, place.patch],
+            features=detached(projected)[place.view, place.patch],
             grid=Grid(views.blocks, place.view, place.patch // cols, place.patch % cols),
             joint=None if joint is None else joint[place.view, place.patch],
             cls_attention=attention.mean(1)[place.view, place.patch],
-            encoder=EncoderState(on_cpu(hidden), on_cpu(keys), attention, place.patch, self._project),
+            encoder=EncoderState(detached(hidden), detached(keys), attention, place.patch, self._project),
             newlines=place.newlines,
             newline=self.newline,
             relevance_sign=1.0 if self._joint is None else self._joint.sign,
@@ -80,7 +80,7 @@ class ClipLlava(Spliced):
 
     @torch.no_grad()
     def _project(self, states: Tensor) -> Tensor:
-        return on_cpu(self._projector(states.to(self.lm_head.weight)))
+        return detached(self._projector(states.to(self.lm_head.weight)))
 
 
 def look(tower: Any, depth: int, pixels: Tensor) -> tuple[Tensor, Tensor, Tensor]:

@@ -12,7 +12,7 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from script_core.backends.base import on_cpu
+from script_core.backends.base import detached
 from script_core.backends.checkpoint import Parts
 from script_core.backends.clip_llava import look
 from script_core.backends.llava import Llava
@@ -38,11 +38,11 @@ class PooledFrames(Llava):
         features, joint, attention = [], [], []
         for frame in media.frames:
             hidden, _, cls = look(self._tower, self._depth, self.views(frame).pixels.to(self.lm_head.weight))
-            features.append(self._pooled(on_cpu(self._projector(hidden[:, 1:]))[0]))
-            attention.append(self._pooled(on_cpu(cls)[0, :, 1:].mean(0)[:, None])[:, 0])
+            features.append(self._pooled(detached(self._projector(hidden[:, 1:]))[0]))
+            attention.append(self._pooled(detached(cls)[0, :, 1:].mean(0)[:, None])[:, 0])
             if self._joint is not None:
                 joint.append(
-                    self._pooled(torch.nn.functional.normalize(on_cpu(self._joint.visual(hidden[0, 1:])), dim=-1))
+                    self._pooled(torch.nn.functional.normalize(detached(self._joint.visual(hidden[0, 1:])), dim=-1))
                 )
         kind = "frame" if media.kind == "video" else "base"
         times = media.times or (None,)

@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from script_core.backends.base import on_cpu
+from script_core.backends.base import detached
 from script_core.backends.checkpoint import Parts, read, settings
 from script_core.backends.spliced import MediaText, Spliced, in_batches
 from script_core.media import Media
@@ -59,7 +59,7 @@ class InternVl(Spliced):
             blocks = self._tiles(media.width, media.height)
         run = self.model.model.get_image_features
         features = in_batches(lambda part: run(part, return_dict=True).pooler_output, pixels.to(self.lm_head.weight))
-        return VisualTokens(on_cpu(features).flatten(0, 1), Grid.full(blocks))
+        return VisualTokens(detached(features).flatten(0, 1), Grid.full(blocks))
 
     def _pixels(self, frame: np.ndarray, tiled: bool) -> Tensor:
         prepared = self._prepare(frame, crop_to_patches=tiled, return_tensors="pt", input_data_format="channels_last")

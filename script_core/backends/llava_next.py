@@ -11,7 +11,7 @@ from typing import Any, ClassVar
 import numpy as np
 import torch
 
-from script_core.backends.base import on_cpu
+from script_core.backends.base import detached
 from script_core.backends.checkpoint import Parts
 from script_core.backends.clip_llava import ClipLlava, Layout, Views
 from script_core.tokens import Block
@@ -32,7 +32,7 @@ class LlavaNext(ClipLlava):
         self._pinpoints = parts.model.config.image_grid_pinpoints
         settings = {k: v for k, v in parts.processor.items() if k not in ("image_processor_type", "processor_class")}
         self._prepare = LlavaNextImageProcessorPil(**{**settings, "image_grid_pinpoints": self._pinpoints})
-        self.newline = on_cpu(parts.model.model.image_newline)
+        self.newline = detached(parts.model.model.image_newline)
 
     def views(self, picture: np.ndarray) -> Views:
         prepared = self._prepare(picture, return_tensors="pt", input_data_format="channels_last")

@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from script_core.backends.base import on_cpu
+from script_core.backends.base import detached
 from script_core.backends.checkpoint import Parts, read, settings
 from script_core.backends.spliced import Spliced, in_batches
 from script_core.media import Media
@@ -80,8 +80,8 @@ class Onevision(Spliced):
         pixels = self._cut(picture, return_tensors="pt", input_data_format="channels_last")["pixel_values"][0]
         packed = self._pack(self.views(pixels), size, None)
         grid, newlines = self._layout(size, len(pixels))
-        newline = on_cpu(self.model.model.image_newline)
-        return VisualTokens(on_cpu(packed), grid, newlines=newlines, newline=newline)
+        newline = detached(self.model.model.image_newline)
+        return VisualTokens(detached(packed), grid, newlines=newlines, newline=newline)
 
     def _pack(self, features: Tensor, size: tuple[int, ...], newline: Tensor | None) -> Tensor:
         """The model's own arrangement of views (T, p, c) -> (rows, c)."""
@@ -151,8 +151,8 @@ class Onevision(Spliced):
         pooled, rows, share = self.pool(self.frame_views(media))
         box = (0.0, 0.0, share, share)
         grid = Grid.full(tuple(Block("frame", rows, rows, box, time) for time in media.times))
-        newline = on_cpu(self.model.model.image_newline)
-        return VisualTokens(on_cpu(pooled).flatten(0, 1), grid, newlines=self.breaks(grid), newline=newline)
+        newline = detached(self.model.model.image_newline)
+        return VisualTokens(detached(pooled).flatten(0, 1), grid, newlines=self.breaks(grid), newline=newline)
 
     def frame_views(self, media: Media) -> Tensor:
         """Projected patches of every frame, squashed to a square: (T, p, d)."""

@@ -13,7 +13,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from script_core.backends.base import on_cpu
+from script_core.backends.base import detached
 from script_core.backends.checkpoint import Parts, read, settings
 from script_core.backends.spliced import Spliced
 from script_core.media import Media
@@ -62,7 +62,7 @@ class Qwen25Vl(Spliced):
         run = inner.get_video_features if video else inner.get_image_features
         features = run(patches.to(weight), thw[None].to(weight.device), return_dict=True).pooler_output[0]
         blocks = tuple(Block("frame" if video else "base", rows, cols, time=time) for time in times)
-        return VisualTokens(on_cpu(features), Grid.full(blocks))
+        return VisualTokens(detached(features), Grid.full(blocks))
 
     def _prepared(self, frame: np.ndarray, pixels: int) -> Any:
         """Patches of one picture of at most `pixels`, or fewer if the checkpoint says so."""

@@ -9,7 +9,7 @@ from typing import Any, ClassVar, NamedTuple
 import torch
 from torch import Tensor
 
-from script_core.backends.base import CannotLoad, Prompt, on_cpu
+from script_core.backends.base import CannotLoad, Prompt, detached
 from script_core.backends.checkpoint import Parts, eos_ids
 from script_core.tokens import Query, Selection, VisualTokens
 
@@ -49,8 +49,8 @@ class Spliced:
         """Embeddings of the question's own tokens, in the language model's space and in the joint one if there is."""
         ids = self._tokenizer(self._plain(question), add_special_tokens=False)["input_ids"] or [min(self.eos_ids)]
         features = self.language_model.embed_tokens(torch.tensor(ids, device=self.lm_head.weight.device))
-        joint = None if self._joint is None else on_cpu(self._joint.text(question))
-        return Query(question, on_cpu(features), joint)
+        joint = None if self._joint is None else detached(self._joint.text(question))
+        return Query(question, detached(features), joint)
 
     def _plain(self, question: str) -> str:
         """The question without strings that the tokenizer would read as its control tokens."""
@@ -124,7 +124,7 @@ class Spliced:
         sources = torch.cat([torch.full_like(text_keys, -1), source])[order]
         visual = torch.cat([torch.zeros(len(ids)), torch.ones(len(rows))]).bool()[order]
         numbers, following = self.numbering(texts, tokens, places, len(full), positions)
-        return Prompt(embeddings[None], numbers.to(device), visual.to(device), sources.to(device), following)
+        return Prompt(embeddings[None], numbers.to(device), visual, sources, following)
 
     def new_cache(self) -> Any:
         """An empty key-value cache."""
@@ -166,7 +166,7 @@ def splice(tokens: VisualTokens, selection: Selection | None, newlines: str) -> 
     order = torch.argsort(keys)
     content = tokens.features[kept] if selection is None or selection.inserted is None else selection.inserted
     source = kept if selection is None or selection.inserted is None else torch.full_like(kept, -1)
-    rows = content if tokens.newline is None else torch.cat([content, tokens.newline.expand(len(held), -1)])
+    rows = content if tokens.newline is None else torch.cat([content, tokens.newline.to(content).expand(len(held), -1)])
     source = torch.cat([source, torch.full((len(held),), -1)])
     return rows[order], source[order], keys[order], every
 

@@ -14,7 +14,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from script_core.backends.base import on_cpu
+from script_core.backends.base import detached
 from script_core.backends.checkpoint import Parts, read, settings
 from script_core.backends.clip_llava import depth_of, look
 from script_core.backends.llava import seen
@@ -59,8 +59,8 @@ class VideoLlava(Spliced):
         features, attention = [], []
         for frame in media.frames:
             hidden, _, cls = look(tower, self._depth, self._pixels(frame))
-            features.append(on_cpu(inner.multi_modal_projector(hidden if video else hidden[:, 1:]))[0])
-            attention.append(on_cpu(cls if video else cls[..., 1:])[0].mean(0))
+            features.append(detached(inner.multi_modal_projector(hidden if video else hidden[:, 1:]))[0])
+            attention.append(detached(cls if video else cls[..., 1:])[0].mean(0))
         box = seen(self._prepare, media.width, media.height)
         grid = Grid.full(_blocks(media, self._cells, box))
         return VisualTokens(torch.cat(features), grid, cls_attention=torch.cat(attention))
