@@ -6,49 +6,32 @@ part's properties. Nothing here knows a Gradio event, so all of it can be tested
 
 from __future__ import annotations
 
-import inspect
 import logging
-import os
 import threading
-import time
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict
 from typing import Any
 
-from script_core.backends.base import CannotLoad
-from script_core.cache import Store
 from script_core.engine import Engine, QuestionError
-from script_core.fidelity import kl
 from script_core.media import Media, MediaError, read_image
-from script_core.pruners import PRUNERS
 from script_core.pruners.base import CannotPrune
-from script_core.report import Encoded, Finished, FirstToken, Result, Selected, Text
 from ui import cards
 from ui.examples import examples, find
-from ui.limits import read_picture
+from ui.pair import both
+from ui.pictures import Pictures
 from ui.runtime import Host, NotReady
-from ui.state import DEFAULTS, NAMES, Settings, Unusable, check, from_query
-from ui.tokengrid import moving, payload, shown_pictures, title_of
+from ui.state import DEFAULTS, NAMES, Unusable, check, from_query
+from ui.state import pruner_of as pruner_of
+from ui.tokengrid import drawn, moving, payload, shown_pictures
+from ui.trouble import GENERIC as GENERIC
+from ui.trouble import GONE as GONE
+from ui.trouble import quiet, trouble
 
 log = logging.getLogger("script")
 View = dict[str, Any]
 
-GENERIC = "Something went wrong on the server. Nothing you entered was lost; try again, or reload the page."
-GONE = "The picture is no longer on the server (uploads are deleted after an hour); upload it again."
 UNASKED = "what is in the picture ?"
 LARGE = "llava-hf/llava-v1.6-vicuna-7b-hf"  # offered in one click where a GPU can hold it
-NOTES = ("media_note", "question_note", "settings_note")
-FIELD_OF_PROBLEM = {"question": "question_note"}
-
-
-def pruner_of(settings: Settings, sign: float = 1.0) -> Any:
-    """An instance of the chosen method with those of the settings that it has. `sign` is the backbone's own."""
-    cls = PRUNERS[settings.method]
-    known = inspect.signature(cls).parameters
-    options = {name: getattr(settings, name) for name in ("tau", "gamma", "p", "scope") if name in known}
-    if "sign" in known and settings.flip:
-        options["sign"] = -1 if sign > 0 else 1
-    return cls(**options)
 
 
 class AskHandlers:
@@ -59,8 +42,7 @@ class AskHandlers:
         self._opening: View | None = None
         self._opening_media: Media | None = None
         self._guard = threading.Lock()
-        # Sliders ask about the same file many times; decoding and hashing it takes longer than selecting.
-        self._read: Store[Media] = Store(1 << 28, lambda media: sum(frame.nbytes for frame in media.frames))
+        self.pictures = Pictures()
         self._scenes = {read_image(example.path).key for example in examples() if example.is_scene}
 
     # ---- events ------------------------------------------------------------------------------------------------
@@ -90,7 +72,7 @@ class AskHandlers:
             else:
                 yield self._opening_view()
         except Exception as problem:
-            yield self._trouble(problem)
+            yield trouble(problem)
         offered = not self.host.loaded(LARGE) and not self.host.obstacle(LARGE)
         yield {"badge": cards.badge(*self.host.badge(model)), "quick": {"visible": offered}}
 
@@ -105,20 +87,20 @@ class AskHandlers:
     def looked(self, model: str, path: str | None, *values: Any, new_picture: bool = False) -> View:
         """Overlays without an answer: a picture came in, or a setting that the browser cannot follow by itself."""
         if not path:
-            return {"grid": None, **_quiet()} if new_picture else {}
+            return {"grid": None, **quiet()} if new_picture else {}
         try:
             settings = check(dict(zip(NAMES, values, strict=True)), question_needed=False)
             engine = self.host.engine(model, settings.newlines)
-            encoded = engine.encode(self._media(path))
+            encoded = engine.encode(self.pictures.at(path))
             pruner = pruner_of(settings, encoded.tokens.relevance_sign)
             asked = settings.question or UNASKED
             budget = min(settings.budget, len(encoded.tokens))
 
             def draw() -> View:
                 selected = engine.select(encoded, asked, pruner=pruner, budget=budget)
-                return self._grid(selected, pruner, settings, model, set_budget=new_picture)
+                return drawn(selected, pruner, asdict(settings), model, set_budget=new_picture)
 
-            view: View = {"grid": self.host.swift(draw), **_quiet()}
+            view: View = {"grid": self.host.swift(draw), **quiet()}
             if new_picture:
                 view["budget"] = {"maximum": len(encoded.tokens), "value": budget}
             if not settings.question:
@@ -127,7 +109,7 @@ class AskHandlers:
                 )
             return view
         except Exception as problem:
-            return self._trouble(problem)
+            return trouble(problem)
 
     def redraw(self, wish: dict[str, Any]) -> dict[str, Any] | None:
         """What a slider changes in the canvas's payload, for a canvas that asks by itself while a slider moves.
@@ -138,7 +120,7 @@ class AskHandlers:
         try:
             ticket, given = wish["ticket"], wish["settings"]
             settings = check({name: given[name] for name in NAMES if name in given}, question_needed=False)
-            media = self._read.get(ticket["media"])
+            media = self.pictures.known(ticket["media"])
             if media is None:
                 return None
             engine = self.host.engine(ticket["model"])
@@ -162,15 +144,16 @@ class AskHandlers:
 
     def ask(self, model: str, path: str | None, *values: Any) -> Iterator[View]:
         """The answer from the kept tokens, streamed, then the one from all tokens, then how far they are apart."""
-        yield {**_quiet(), **_busy(True)}
+        yield {**quiet(), **_busy(True)}
         try:
             settings = check(dict(zip(NAMES, values, strict=True)))
             if not path:
                 raise MediaError("Choose a picture first: upload one, paste one, or click an example.")
             engine = self.host.engine(model, settings.newlines)
-            yield from self._answer(engine, self._media(path), settings, model)
+            media = self.pictures.at(path)
+            yield from both(engine, media, settings, model, self._remarks(engine, media))
         except Exception as problem:
-            view = self._trouble(problem)
+            view = trouble(problem)
             yield {**view, "answers": {"state": "failed", "status": "No answer: see the note."}}
         yield _busy(False)
 
@@ -204,7 +187,7 @@ class AskHandlers:
             self.host.switch(model)
         except Exception as problem:
             yield {
-                "model_note": self._trouble(problem)["settings_note"],
+                "model_note": trouble(problem)["settings_note"],
                 "badge": cards.badge(*self.host.badge()),
                 "model": self.host.first,
             }
@@ -219,90 +202,6 @@ class AskHandlers:
         yield {"badge": cards.badge(*self.host.badge(model))}
 
     # ---- parts -------------------------------------------------------------------------------------------------
-
-    def _media(self, path: str) -> Media:
-        try:
-            stat = os.stat(path)
-        except OSError as error:
-            raise MediaError(GONE) from error
-        key = f"{path}|{stat.st_mtime_ns}|{stat.st_size}"
-        media = self._read.get(key)
-        if media is None:
-            media = read_picture(path)
-            self._read.put(key, media)
-        self._read.put(media.key, media)  # `redraw` knows pictures by content
-        return media
-
-    def _grid(
-        self, selected: Selected, pruner: Any, settings: Settings, model: str, *, set_budget: bool = False
-    ) -> View:
-        asked = {**asdict(settings), "title": pruner.title}
-        media = selected.encoded.media
-        value = payload(selected, pruner, shown_pictures(media), asked=asked, set_budget=set_budget)
-        return {**value, "ticket": {"model": model, "media": media.key}}
-
-    def _answer(self, engine: Engine, media: Media, settings: Settings, model: str) -> Iterator[View]:
-        pair = _Pair(engine, media, settings, self._remarks(engine, media))
-        started = time.perf_counter()
-        yield {
-            "answers": pair.value("running", "Encoding the picture ..."),
-            "counters": cards.counters_html(None, None),
-        }
-        encoded = engine.encode(media)
-        total = len(encoded.tokens)
-        pruner = pruner_of(settings, encoded.tokens.relevance_sign)
-        budget = min(settings.budget, total)
-        pair.asked |= {"budget": total if settings.method == "full" else budget, "media": media.key[:16]}
-        pair.titles(pruner.title, total if settings.method == "full" else budget, total)
-        yield {"answers": pair.value("running", "Scoring tokens ..."), "budget": {"maximum": total, "value": budget}}
-        ours: Result | None = None
-        for event in self._events(engine, encoded, settings, pruner, budget):
-            if isinstance(event, Selected):
-                grid = self._grid(event, pruner, settings.but(budget=budget), model, set_budget=True)
-                yield {"grid": grid, "answers": pair.value("running", "Answering from the kept tokens ...")}
-            elif isinstance(event, Finished):
-                ours = event.result
-            else:
-                pair.hear("pruned", event)
-                yield {"answers": pair.value("running", "Answering from the kept tokens ...")}
-        if ours is None:
-            return
-        pair.finish("pruned", ours)
-        yield {
-            "answers": pair.value("running", "Answering from all tokens ..."),
-            "counters": cards.counters_html(ours.counters, None, _device(engine)),
-        }
-        theirs: Result | None = None
-        for event in self._events(engine, encoded, settings, "full", total):
-            if isinstance(event, Finished):
-                theirs = event.result
-            elif not isinstance(event, Selected):
-                pair.hear("full", event)
-                yield {"answers": pair.value("running", "Answering from all tokens ...")}
-        if theirs is None:
-            return
-        pair.finish("full", theirs)
-        pair.compare(ours, theirs)
-        spent = time.perf_counter() - started
-        yield {
-            "answers": pair.value("done", f"Both answered live in {spent:.1f} s"),
-            "counters": cards.counters_html(ours.counters, theirs.counters, _device(engine)),
-        }
-
-    def _events(self, engine: Engine, encoded: Encoded, settings: Settings, pruner: Any, budget: int) -> Iterator[Any]:
-        """The engine's events; leaving early (Stop, a closed page) ends the run at the next token."""
-        stop = threading.Event()
-        try:
-            yield from engine.stream(
-                encoded,
-                settings.question,
-                pruner=pruner,
-                budget=budget,
-                max_new_tokens=settings.answer_tokens,
-                stop=stop,
-            )
-        finally:
-            stop.set()
 
     def _remarks(self, engine: Engine, media: Media) -> list[str]:
         if engine.info.only_stickers and media.key not in self._scenes:
@@ -335,86 +234,9 @@ class AskHandlers:
         # The page's cache is cleared by age, so the picture may have to be written again.
         return {**self._opening, "grid": {**self._opening["grid"], "images": shown_pictures(self._opening_media)}}
 
-    def _trouble(self, problem: BaseException) -> View:
-        """The sentences for a failure, each beside its field. Never a traceback."""
-        if isinstance(problem, Unusable):
-            view = dict(_quiet())
-            for name, text in problem.problems.items():
-                part = FIELD_OF_PROBLEM.get(name, "settings_note")
-                view[part] = view[part] + cards.note(text)
-            return view
-        if isinstance(problem, MediaError):
-            return {**_quiet(), "media_note": cards.note(str(problem))}
-        if isinstance(problem, QuestionError):
-            return {**_quiet(), "question_note": cards.note(str(problem))}
-        if isinstance(problem, CannotPrune | CannotLoad | NotReady):
-            return {**_quiet(), "settings_note": cards.note(str(problem))}
-        log.error("unexpected", exc_info=problem)
-        return {**_quiet(), "settings_note": cards.note(GENERIC)}
-
-
-class _Pair:
-    """The two answers while they grow."""
-
-    def __init__(self, engine: Engine, media: Media, settings: Settings, remarks: list[str]) -> None:
-        self.asked: dict[str, Any] = {**asdict(settings), "media": media.key[:16], "title": title_of(settings.method)}
-        self.parts: dict[str, dict[str, Any]] = {
-            "pruned": {"title": title_of(settings.method), "text": "", "state": "waiting"},
-            "full": {"title": "All tokens", "text": "", "state": "waiting"},
-        }
-        self.remarks = [*remarks, *media.notes]
-        self.more: dict[str, Any] = {}
-
-    def titles(self, method: str, budget: int, total: int) -> None:
-        self.parts["pruned"]["title"] = f"{method}, {budget:,} tokens"
-        self.parts["full"]["title"] = f"All {total:,} tokens"
-
-    def hear(self, name: str, event: Any) -> None:
-        if isinstance(event, FirstToken):
-            self.parts[name] |= {"state": "streaming", "time": f"first token {cards.quantity(event.ttft_ms, 'ms')}"}
-        elif isinstance(event, Text):
-            self.parts[name] |= {"state": "streaming", "text": event.text}
-
-    def finish(self, name: str, result: Result) -> None:
-        text = result.answer or "(the model answered with nothing)"
-        self.parts[name] |= {"state": "stopped" if result.stopped else "done", "text": text}
-        if result.counters.generated >= self.asked["answer_tokens"] and not result.stopped:
-            self._remark("An answer was cut at its length limit; raise it under Advanced.")
-        if result.notice:
-            self._remark(result.notice)
-        for text in result.selection.notes:
-            self._remark(text)
-
-    def compare(self, ours: Result, theirs: Result) -> None:
-        self.more = {"same": ours.answer == theirs.answer, "kl": kl(theirs.first_logits, ours.first_logits)}
-
-    def _remark(self, text: str) -> None:
-        if text not in self.remarks:
-            self.remarks.append(text)
-
-    def value(self, state: str, status: str) -> View:
-        parts = {name: dict(part) for name, part in self.parts.items()}
-        return {
-            "state": state,
-            "status": status,
-            **parts,
-            "notices": self.remarks[:],
-            "asked": dict(self.asked),
-            **self.more,
-        }
-
-
-def _device(engine: Engine) -> str:
-    info = engine.info
-    return f"{info.name} on {info.device}, {info.dtype}; greedy decoding; one run, nothing averaged."
-
 
 def _is_link(query: Mapping[str, str]) -> bool:
     return any(name in query for name in (*NAMES, "example", "model"))
-
-
-def _quiet() -> View:
-    return dict.fromkeys(NOTES, "")
 
 
 def _busy(on: bool) -> View:

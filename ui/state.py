@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, fields, replace
@@ -141,6 +142,16 @@ def check(values: Mapping[str, Any], *, question_needed: bool = True) -> Setting
     if problems:
         raise Unusable(problems)
     return replace(DEFAULTS, **good)
+
+
+def pruner_of(settings: Settings, sign: float = 1.0) -> Any:
+    """An instance of the chosen method with those of the settings that it has. `sign` is the backbone's own."""
+    cls = PRUNERS[settings.method]
+    known = inspect.signature(cls).parameters
+    options = {name: getattr(settings, name) for name in ("tau", "gamma", "p", "scope") if name in known}
+    if "sign" in known and settings.flip:
+        options["sign"] = -1 if sign > 0 else 1
+    return cls(**options)
 
 
 def to_query(settings: Settings, **more: str) -> str:

@@ -187,6 +187,16 @@ _shown: OrderedDict[str, str] = OrderedDict()
 _guard = threading.Lock()
 
 
+def drawn(
+    selected: Selected, pruner: Any, settings: dict[str, Any], model: str, *, set_budget: bool = False
+) -> dict[str, Any]:
+    """The payload for a canvas that may later ask for changes by itself: its ticket names model and picture."""
+    media = selected.encoded.media
+    asked = {**settings, "title": pruner.title}
+    value = payload(selected, pruner, shown_pictures(media), asked=asked, set_budget=set_budget)
+    return {**value, "ticket": {"model": model, "media": media.key}}
+
+
 def shown_pictures(media: Media) -> list[dict[str, Any]]:
     """The frames as JPEG files in the page's cache, in the form that Gradio turns into addresses."""
     return [{"path": _file(media, i), "meta": {"_type": "gradio.FileData"}} for i in range(len(media.frames))]
