@@ -27,6 +27,7 @@ from ui import analyse_answers as answers
 from ui import analyse_figures as figures
 from ui import cards
 from ui.analyse_charts import Chart, drawn, reading, styled
+from ui.analyse_layout import HEIGHTS, PLACES
 from ui.examples import examples
 from ui.handlers import GENERIC, GONE, pruner_of
 from ui.limits import read_either
@@ -36,26 +37,6 @@ from ui.state import NAMES, Settings, Unusable, check
 log = logging.getLogger("script")
 View = dict[str, Any]
 
-# name, heading, height of the drawing in pixels
-CHARTS: tuple[tuple[str, str, int], ...] = (
-    ("stages", "Stages: relevance, graph, picks one by one", 430),
-    ("questions", "Several questions, one picture (Figures 7 and 8)", 430),
-    ("budgets", "The answer over budgets", 310),
-    ("preferences", "What four kinds of methods prefer (Figure 5)", 230),
-    ("locality", "Near patches and far ones (Figure 3)", 310),
-    ("entropy", "Detail and similarity (Figure 4)", 330),
-    ("masks", "Redundancy masks (Figure 9)", 300),
-    ("determinants", "Determinant and average similarity (Figure 6)", 340),
-    ("redundancy", "How much of the matrix is needed? (Table 1)", 210),
-)
-HEIGHTS = {name: height for name, _, height in CHARTS} | {"edit": 360}
-_ROWS = (("top left", "top", "top right"), ("left", "middle", "right"), ("bottom left", "bottom", "bottom right"))
-PLACES = {
-    name: (col / 3, row / 3, (col + 1) / 3, (row + 1) / 3)
-    for row, names in enumerate(_ROWS)
-    for col, name in enumerate(names)
-}
-NOWHERE = "no region"
 MOST_TOKENS = 2000  # of one crop or frame; all pairs are compared
 
 

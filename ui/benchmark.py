@@ -5,19 +5,23 @@ from __future__ import annotations
 import json
 import logging
 from collections.abc import Mapping, Sequence
-from typing import Any
-
-import plotly.graph_objects as go
+from html import escape
+from typing import TYPE_CHECKING, Any
 
 from script_core.evaluation.results import FORMAT, as_csv
-from ui.analyse_charts import SERIES, styled
 from ui.assets import ASSETS
+
+if TYPE_CHECKING:
+    import plotly.graph_objects as go
+
+    from script_core.evaluation.runner import Progress
 
 log = logging.getLogger("script")
 
 FOLDER = ASSETS / "results"
 EVERYTHING = "all questions"
 MINE = "this visit"
+MOST_QUESTIONS = 200  # of a check on the page
 HEADS = (
     "Method", "Budget", "Accuracy %", "95 % low", "95 % high", "F1 %", "Ratio of means %", "Mean of ratios %",
     "Same as full %", "Average tokens", "GFLOPs (papers)", "KV MiB", "Select ms", "Prefill ms", "Questions", "Seeds",
@@ -141,6 +145,10 @@ def paper_rows() -> list[list[Any]]:
 
 def curves(picked: Sequence[tuple[Results, Mapping[str, Any]]], suite: str, dark: bool) -> go.Figure:
     """Accuracy against budget, one line per method and source; bars are 95 % intervals. The full model is a level."""
+    import plotly.graph_objects as go  # slow to import, and not needed to lay the page out
+
+    from ui.analyse_charts import SERIES, styled
+
     figure = go.Figure()
     lines: dict[tuple[str, str], list[Mapping[str, Any]]] = {}
     for results, row in picked:
@@ -197,3 +205,15 @@ def csv_of(picked: Sequence[tuple[Results, Mapping[str, Any]]]) -> str:
 
 def _percent(value: float | None) -> float | None:
     return None if value is None else round(100 * value, 2)
+
+
+def bar(at: Progress | None, text: str = "") -> str:
+    """Progress as markup that is read out politely."""
+    share = 0.0 if at is None else 100 * at.answered / at.total
+    if at is not None:
+        left = "" if at.left is None else f", about {max(1, round(at.left))} s left"
+        text = f"{at.answered:,} of {at.total:,} answers{left}"
+    return (
+        f'<div class="bench-bar" role="progressbar" aria-valuenow="{share:.0f}" aria-valuemin="0" aria-valuemax="100" '
+        f'aria-label="Answers"><i style="width:{share:.1f}%"></i></div><p class="bench-progress">{escape(text)}</p>'
+    )

@@ -12,18 +12,18 @@ from script_core.evaluation.journal import Journal
 from script_core.evaluation.methods import parse_list
 from script_core.evaluation.provenance import describe
 from script_core.evaluation.results import summarise
-from script_core.evaluation.runner import Job, Progress, answers, header
+from script_core.evaluation.runner import Job, answers, header
 from script_core.pruners.base import CannotPrune
 from ui import benchmark as tables
 from ui import cards
 from ui.analyse import sentence
 from ui.analyse_charts import download, drawn
+from ui.benchmark import MOST_QUESTIONS, bar
 from ui.runtime import Host
 
 View = dict[str, Any]
 
 MOST_ANSWERS = 3000
-MOST_QUESTIONS = 200
 REDRAW = 0.25  # seconds between two drawings of the bar
 
 
@@ -144,18 +144,6 @@ def _job(methods: str, budgets: str, questions: Any) -> Job:
             "budgets or questions, or use the command line."
         )
     return job
-
-
-def bar(at: Progress | None, text: str = "") -> str:
-    """Progress as markup that is read out politely."""
-    share = 0.0 if at is None else 100 * at.answered / at.total
-    if at is not None:
-        left = "" if at.left is None else f", about {max(1, round(at.left))} s left"
-        text = f"{at.answered:,} of {at.total:,} answers{left}"
-    return (
-        f'<div class="bench-bar" role="progressbar" aria-valuenow="{share:.0f}" aria-valuemin="0" aria-valuemax="100" '
-        f'aria-label="Answers"><i style="width:{share:.1f}%"></i></div><p class="bench-progress">{escape(text)}</p>'
-    )
 
 
 def _nothing(held: Sequence[Any]) -> str:

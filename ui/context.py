@@ -23,11 +23,11 @@ class Context:
     host: Host
     badge: gr.HTML
     shared: dict[str, Any] = field(default_factory=dict)  # what a tab's `build` leaves for its `bind`
-    jobs: list[Callable[[], None]] = field(default_factory=list)
+    jobs: list[Callable[[], object]] = field(default_factory=list)
     views: dict[str, gr.Tab] = field(default_factory=dict)
     parts: dict[str, dict[str, Any]] = field(default_factory=dict)
 
-    def on_ready(self, job: Callable[[], None]) -> None:
+    def on_ready(self, job: Callable[[], object]) -> None:
         self.jobs.append(job)
 
 

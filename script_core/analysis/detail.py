@@ -7,7 +7,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from scipy import stats
 
 from script_core.analysis.plane import Plane
 
@@ -63,6 +62,8 @@ def rank_correlation(a: np.ndarray, b: np.ndarray) -> RankCorrelation:
     """Spearman's, with average ranks for ties."""
     if np.ptp(a) <= EPS or np.ptp(b) <= EPS:
         return RankCorrelation(0.0, 1.0)
+    from scipy import stats  # slow to import
+
     found = stats.spearmanr(a, b)
     return RankCorrelation(float(found.statistic), float(found.pvalue))
 

@@ -11,7 +11,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from scipy import stats
 
 RESAMPLES = 2_000
 
@@ -78,6 +77,8 @@ def paired(ours: Sequence[float], theirs: Sequence[float], weights: Sequence[flo
     difference = float(np.average(gap, weights=share)) if len(gap) else 0.0
     if len(gap) < 2 or not gap.any():
         return Paired(difference, difference, difference, 1.0, 1.0, len(gap))
+    from scipy import stats  # slow to import, and the page shows finished results without it
+
     gain = gap * share
     if np.ptp(gain) == 0:  # the same gain on every scene: infinitely many standard errors away from none
         p_t = 0.0 if gain[0] > 0 else 1.0
@@ -100,6 +101,7 @@ def interval(scores: Sequence[float], weights: Sequence[float]) -> Interval:
 def _resampled(values: np.ndarray, weights: np.ndarray) -> tuple[float, float]:
     if not np.ptp(values):
         return float(values[0]), float(values[0])
+    from scipy import stats
 
     def mean(v: np.ndarray, w: np.ndarray, axis: int = -1) -> np.ndarray:
         return (v * w).sum(axis) / w.sum(axis)

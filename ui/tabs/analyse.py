@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from typing import Any
+from functools import cache
+from typing import TYPE_CHECKING, Any
 
 import gradio as gr
 
-from ui.analyse import CHARTS, NOWHERE, PLACES, AnalyseHandlers
+from ui.analyse_layout import CHARTS, NOWHERE, PLACES
 from ui.context import Context
 from ui.state import NAMES
+
+if TYPE_CHECKING:
+    from ui.analyse import AnalyseHandlers
 
 TITLE = "Analyse"
 # The look of the moment goes in as the first input.
@@ -64,7 +68,14 @@ def _edits() -> dict[str, Any]:
 
 def bind(ctx: Context, parts: dict[str, Any]) -> None:
     """Fill when the tab is opened; nothing is computed twice for the same picture, question and settings."""
-    handlers = AnalyseHandlers(ctx.host)
+
+    @cache
+    def handlers() -> AnalyseHandlers:
+        from ui.analyse import AnalyseHandlers  # plotly and scipy, which the page need not wait for
+
+        return AnalyseHandlers(ctx.host)
+
+    ctx.on_ready(handlers)
     asked = ctx.parts["Ask"]
     values = [asked["model"], asked["media"], *(asked[name] for name in NAMES)]
     lane = {
@@ -72,13 +83,15 @@ def bind(ctx: Context, parts: dict[str, Any]) -> None:
         "js": _LOOK,
     }  # fmt: skip
     outputs = [part for name, part in parts.items() if name not in ("dark", "way", "region", "numbers", "ask", "over")]
-    fill = _stream(handlers.fill, parts)
+    fill = _stream(lambda *given: handlers().fill(*given), parts)
     ctx.views[TITLE].select(fill, [parts["dark"], parts["seen"], *values], outputs, trigger_mode="always_last", **lane)
-    parts["over"].click(_stream(handlers.over_examples, parts), [parts["dark"], *values], outputs, **lane)
+    parts["over"].click(
+        _stream(lambda *given: handlers().over_examples(*given), parts), [parts["dark"], *values], outputs, **lane
+    )
     edits = [parts[name] for name in ("dark", "way", "region", "numbers")]
     gr.on(
         [parts["ask"].click, parts["numbers"].submit],
-        _stream(handlers.edit, parts), [*edits, *values], outputs, **lane,
+        _stream(lambda *given: handlers().edit(*given), parts), [*edits, *values], outputs, **lane,
     )  # fmt: skip
 
 

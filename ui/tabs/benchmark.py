@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import cache
 from html import escape
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import gradio as gr
 
 from ui import benchmark as tables
-from ui.benchmark_check import MOST_QUESTIONS, BenchmarkHandlers, bar
+from ui.benchmark import MOST_QUESTIONS, bar
 from ui.context import Context, Dial
+
+if TYPE_CHECKING:
+    from ui.benchmark_check import BenchmarkHandlers
 
 TITLE = "Benchmark"
 _LOOK = "(dark, ...rest) => [document.body.classList.contains('dark'), ...rest]"
@@ -94,7 +98,14 @@ def _paper() -> None:
 
 def bind(ctx: Context, parts: dict[str, Any]) -> None:
     """Filters answer at once; a check runs in a lane of its own, so that questions are still answered meanwhile."""
-    handlers = BenchmarkHandlers(ctx.host)
+
+    @cache
+    def handlers() -> BenchmarkHandlers:
+        from ui.benchmark_check import BenchmarkHandlers  # plotly and scipy, which the page need not wait for
+
+        return BenchmarkHandlers(ctx.host)
+
+    ctx.on_ready(handlers)
     quiet = {"show_progress": "hidden", "api_visibility": "private", "js": _LOOK}
     free = {"concurrency_limit": None, **quiet}
     shown = [part for name, part in parts.items() if name not in ("dark", "methods", "budgets", "questions", "run")]
@@ -102,17 +113,17 @@ def bind(ctx: Context, parts: dict[str, Any]) -> None:
 
     gr.on(
         [ctx.views[TITLE].select, *(part.input for part in filters[1:])],
-        _once(handlers.filtered, parts), [parts["dark"], parts["visit"], *filters],
+        _once(lambda *given: handlers().filtered(*given), parts), [parts["dark"], parts["visit"], *filters],
         [parts[name] for name in ("table", "curves", "tests", "reading")], trigger_mode="always_last", **free,
     )  # fmt: skip
 
     parts["sources"].input(
-        _once(handlers.sourced, parts), [parts["dark"], parts["visit"], parts["sources"]], shown,
-        trigger_mode="always_last", **free,
+        _once(lambda *given: handlers().sourced(*given), parts),
+        [parts["dark"], parts["visit"], parts["sources"]], shown, trigger_mode="always_last", **free,
     )  # fmt: skip
 
     def check(*given: Any) -> Any:
-        for view in handlers.check(*given):
+        for view in handlers().check(*given):
             yield _placed(view, parts)
 
     asked = [parts[name] for name in ("dark", "visit", "methods", "budgets", "questions")]
@@ -120,7 +131,11 @@ def bind(ctx: Context, parts: dict[str, Any]) -> None:
         check, asked, shown, concurrency_id="check", concurrency_limit=1, trigger_mode="once", **quiet
     )
     parts["stop"].click(
-        _once(handlers.stopped, parts), [parts["dark"], parts["visit"]], shown, cancels=[running], **free
+        _once(lambda *given: handlers().stopped(*given), parts),
+        [parts["dark"], parts["visit"]],
+        shown,
+        cancels=[running],
+        **free,
     )
 
 
