@@ -50,10 +50,12 @@ def token_grid(
     value: Any = None,
     dials: dict[str, str] | None = None,
     redraw: Callable[[dict[str, Any]], dict[str, Any] | None] | None = None,
+    waiting: str = "",
 ) -> gr.HTML:
     """A canvas. `budget_id`: elem_id of the slider that it follows without a server; `group`: canvases that share the
     marked token. `dials`: setting -> elem_id of sliders for which it calls `redraw` itself, past Gradio's events, which
-    cost several times what the selection does. Events: `.recompute` (the server has to answer), `.select` (a token)."""
+    cost several times what the selection does. `waiting`: what it says while it is empty. Events: `.recompute` (the
+    server has to answer), `.select` (a token)."""
     return gr.HTML(
         value=value,
         html_template=_TEMPLATE,
@@ -65,6 +67,7 @@ def token_grid(
         budget_id=budget_id,
         group=group,
         dials=dials or {},
+        waiting=waiting,
         server_functions=[redraw] if redraw else None,
     )
 
@@ -197,19 +200,20 @@ def drawn(
     return {**value, "ticket": {"model": model, "media": media.key}}
 
 
-def shown_pictures(media: Media) -> list[dict[str, Any]]:
-    """The frames as JPEG files in the page's cache, in the form that Gradio turns into addresses."""
-    return [{"path": _file(media, i), "meta": {"_type": "gradio.FileData"}} for i in range(len(media.frames))]
+def shown_pictures(media: Media, side: int = SHOWN_SIDE) -> list[dict[str, Any]]:
+    """The frames as JPEG files in the page's cache, in the form that Gradio turns into addresses. side: the most
+    pixels of the longer one."""
+    return [{"path": _file(media, i, side), "meta": {"_type": "gradio.FileData"}} for i in range(len(media.frames))]
 
 
-def _file(media: Media, frame: int) -> str:
-    name = f"{media.key}-{frame}"
+def _file(media: Media, frame: int, side: int) -> str:
+    name = f"{media.key}-{frame}-{side}"
     with _guard:
         held = _shown.get(name)
     if held and Path(held).is_file():
         return held
     picture = Image.fromarray(media.frames[frame])
-    picture.thumbnail((SHOWN_SIDE, SHOWN_SIDE), Image.Resampling.LANCZOS)
+    picture.thumbnail((side, side), Image.Resampling.LANCZOS)
     path = processing_utils.save_pil_to_cache(picture, cache_dir=get_upload_folder(), format="jpeg")
     with _guard:
         _shown[name] = path

@@ -77,7 +77,7 @@ window.ScriptAnswers = (() => {
       const now = this.now;
       const again = "press Ask to update.";
       if (["running", "waiting"].includes(this.root.dataset.state)) return "";
-      if (now && now.media !== asked.media) return `These answers are for another picture; ${again}`;
+      if (now && now.media !== asked.media) return `These answers are for another ${asked.what || "picture"}; ${again}`;
       if (this.typed !== null && squeeze(this.typed) !== squeeze(asked.question)) {
         return `These answers are for another question; ${again}`;
       }

@@ -23,7 +23,7 @@ window.ScriptExamples = (() => {
       made.type = "button";
       made.className = item.photo ? "exs-item exs-photo" : "exs-item";
       made.dataset.example = item.id;
-      made.title = `${item.photo ? "Photograph" : "Sticker scene"}: ${item.question}`;
+      made.title = `${item.what || (item.photo ? "Photograph" : "Sticker scene")}: ${item.question}`;
       const picture = document.createElement("img");
       picture.src = item.thumb.url;
       picture.alt = item.alt;
@@ -43,10 +43,11 @@ window.ScriptExamples = (() => {
       return made;
     }
 
-    /* The canvas says which picture is open. */
-    document.addEventListener("script:settings", (event) => {
-      if (event.detail.grid !== props.grid_id || event.detail.media === media) return;
-      media = event.detail.media;
+    /* The canvas says which picture is open; of a video, whose frames vary, which example it was. */
+    document.addEventListener("script:settings", ({ detail }) => {
+      const open = (detail.asked && detail.asked.example) || detail.media;
+      if (detail.grid !== props.grid_id || open === media) return;
+      media = open;
       draw();
     });
     watch("value", draw);

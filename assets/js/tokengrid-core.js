@@ -6,6 +6,15 @@ window.ScriptCore = (() => {
   const bytes = (text) => Uint8Array.from(atob(text), (c) => c.charCodeAt(0));
   const typed = (Kind, text) => (text ? new Kind(bytes(text).buffer) : null);
 
+  /* A bitset -> indices: token i is bit i % 8, from the lowest, of byte i >> 3. */
+  function fromBits(text) {
+    const found = [];
+    bytes(text).forEach((byte, at) => {
+      for (let bit = 0; bit < 8; bit++) if (byte & (1 << bit)) found.push(8 * at + bit);
+    });
+    return Uint16Array.from(found);
+  }
+
   /* Python's round(): halves go to the even neighbour. */
   function roundHalfEven(x) {
     const floor = Math.floor(x);
@@ -45,7 +54,7 @@ window.ScriptCore = (() => {
       likeness: typed(Uint8Array, value.likeness),
       walk: typed(Uint16Array, value.walk),
       rank: typed(Uint16Array, value.rank),
-      kept: typed(Uint16Array, value.kept),
+      kept: value.bits ? fromBits(value.bits) : typed(Uint16Array, value.kept),
       group: new Uint16Array(n),
       pick: new Int32Array(n).fill(-1),
       percentile: percentiles(typed(Float32Array, value.redundancy)),

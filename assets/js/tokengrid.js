@@ -12,7 +12,7 @@ window.ScriptGrid = (() => {
     if (!url) return null;
     let image = pictures.get(url);
     if (!image) {
-      if (pictures.size > 64) pictures.delete(pictures.keys().next().value);
+      if (pictures.size > 160) pictures.delete(pictures.keys().next().value);
       image = new Image();
       image.src = url;
       pictures.set(url, image);
@@ -38,6 +38,7 @@ window.ScriptGrid = (() => {
       this.budget = 1;
       this.data = null;
       this.paints = 0;
+      if (this.props.waiting) this.part("wait").textContent = this.props.waiting;
       this.listen();
       tools.watch("value", () => this.receive(this.props.value));
       this.receive(this.props.value);
@@ -72,10 +73,15 @@ window.ScriptGrid = (() => {
     moved(event) {
       if (!event.target.closest || event.target.value === "") return;
       const value = Number(event.target.value);
-      if (this.props.budget_id && event.target.closest("#" + this.props.budget_id)) this.setBudget(value);
+      if (this.props.budget_id && event.target.closest("#" + this.props.budget_id)) this.setBudget(value * this.unit());
       Object.entries(this.props.dials || {}).forEach(([name, id]) => {
         if (event.target.closest("#" + id)) this.turn(name, value);
       });
+    }
+
+    /* How many tokens of the whole budget one step of the slider is: the slider of a video counts per frame. */
+    unit() {
+      return (this.data && this.data.unit) || 1;
     }
 
     /* tau, gamma, p: one request at a time, and always one more for the last value. */
@@ -113,6 +119,7 @@ window.ScriptGrid = (() => {
       if (!value || !value.n) {
         this.data = null;
         this.root.dataset.version = "0";
+        this.announceKept("");
         this.schedule();
         return;
       }
@@ -130,7 +137,7 @@ window.ScriptGrid = (() => {
       this.data = core.decode(value);
       this.data.ticket = ticket;
       const slider = document.querySelector(`#${this.props.budget_id} input[type=range]`);
-      this.budget = value.set_budget || !slider ? value.budget : Number(slider.value);
+      this.budget = value.set_budget || !slider ? value.budget : Number(slider.value) * this.unit();
       this.root.dataset.media = value.media;
       this.root.dataset.method = value.method;
       this.root.dataset.tau = value.tau;
@@ -260,7 +267,7 @@ window.ScriptGrid = (() => {
       const letter = event.key.toLowerCase();
       if (arrows[event.key]) {
         event.preventDefault();
-        this.mark(this.token < 0 ? 0 : this.step(arrows[event.key]), "key");
+        this.mark(this.token < 0 ? this.first() : this.step(arrows[event.key]), "key");
       } else if (event.key === "Home" || event.key === "End") {
         event.preventDefault();
         this.mark(event.key === "Home" ? 0 : this.data.n - 1, "key");
@@ -270,6 +277,12 @@ window.ScriptGrid = (() => {
         this.choose();
       } else if (LAYERS[letter]) this.show(LAYERS[letter]);
       else if (letter === "[" || letter === "]") this.nudge(letter === "]" ? 1 : -1);
+    }
+
+    /* Where arrows start: in a video at the frame on show. */
+    first() {
+      const shown = this.layout.views[0].members[0];
+      return this.data.blocks[shown].kind === "frame" ? this.data.lookup[shown].find((i) => i >= 0) : 0;
     }
 
     /* The token next to the current one as the eye sees it, so that arrows cross from tile to tile. */
@@ -283,8 +296,9 @@ window.ScriptGrid = (() => {
     nudge(direction) {
       const slider = document.querySelector(`#${this.props.budget_id} input[type=range]`);
       if (!slider) return;
-      const step = Math.max(1, Math.round(this.data.n / 72));
-      slider.value = Math.max(1, Math.min(this.data.n, this.budget + direction * step));
+      const most = this.data.n / this.unit();
+      const step = Math.max(1, Math.round(most / 72));
+      slider.value = Math.max(1, Math.min(most, this.budget / this.unit() + direction * step));
       slider.dispatchEvent(new Event("input", { bubbles: true }));
     }
 
@@ -304,9 +318,23 @@ window.ScriptGrid = (() => {
       if (this.token >= 0) this.trigger("select", { index: this.token, value: this.token });
     }
 
+    /* Another frame of a video; the mark stays on its place in the picture. */
     setFrame(index) {
+      const data = this.data;
+      if (!data || index === this.frame) return;
       this.frame = index;
+      const next = data.blocks.map((b, i) => (b.kind === "frame" ? i : -1)).filter((i) => i >= 0)[index];
+      if (this.token >= 0 && next !== undefined) {
+        this.mark(data.lookup[next][data.row[this.token] * data.blocks[next].cols + data.col[this.token]] ?? -1);
+      }
       this.schedule();
+    }
+
+    /* For what is drawn beside the canvas: other tokens are kept now. */
+    announceKept(state) {
+      if (state === this.told) return;
+      this.told = state;
+      document.dispatchEvent(new CustomEvent("script:kept", { detail: { grid: this.id } }));
     }
 
     /* ---- output ------------------------------------------------------------------------------------------- */
@@ -323,7 +351,8 @@ window.ScriptGrid = (() => {
       this.root.classList.toggle("tg-blank", !this.data);
       if (!this.data || !this.part("stage").clientWidth) return;
       const started = performance.now();
-      this.kept = core.keep(this.data, this.budget);
+      const state = `${this.data.version}:${this.budget}`;
+      if (state !== this.told) this.kept = core.keep(this.data, this.budget);
       this.layout = this.arrange();
       window.ScriptPaint.draw(this, picture);
       const text = core.summary(this.data, this.kept);
@@ -339,8 +368,9 @@ window.ScriptGrid = (() => {
       this.say(text, 500);
       Object.assign(this.root.dataset, {
         version: this.data.version, kept: this.kept.count, total: this.data.n, budget: this.budget, cur: this.token,
-        paints: ++this.paints, ms: (performance.now() - started).toFixed(2),
+        paints: ++this.paints, ms: (performance.now() - started).toFixed(2), frame: this.frame,
       });
+      this.announceKept(state);
     }
 
     legend() {
@@ -401,5 +431,5 @@ window.ScriptGrid = (() => {
     return grid;
   }
 
-  return { mount, get: (id) => grids.get(id) };
+  return { mount, get: (id) => grids.get(id), picture };
 })();
