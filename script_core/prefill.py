@@ -3,6 +3,9 @@
 An own loop over the layers is what makes three things possible at once: methods that cut the sequence between two
 layers, a first token whose time is known exactly, and a stop at any token. Batch size one, no padding, SDPA: then a
 missing attention mask means "causal" to every kernel, however ragged the cache has become.
+
+Between embeddings and logits the host waits for nothing: row counts follow from shapes, cuts are index tensors on the
+model's device, and what has to be checked or timed there is read once the logits are.
 """
 
 from __future__ import annotations
@@ -19,6 +22,7 @@ from script_core.backends.base import Backend, Prompt
 from script_core.pruners.base import Cut, InsideRun
 
 Rotary = tuple[Tensor, Tensor]
+Attention = Callable[[Tensor], Tensor]
 
 
 def clock(device: torch.device) -> float:
@@ -26,6 +30,33 @@ def clock(device: torch.device) -> float:
     if device.type == "cuda":
         torch.cuda.synchronize(device)
     return time.perf_counter() * 1000
+
+
+class Spans:
+    """Milliseconds spent in parts of a run. On a GPU its own events are recorded, and read only when asked for."""
+
+    def __init__(self, device: torch.device) -> None:
+        self._on_gpu = device.type == "cuda"
+        self._parts: list[tuple[Any, Any]] = []
+
+    def mark(self) -> Any:
+        """This moment."""
+        if not self._on_gpu:
+            return time.perf_counter() * 1000
+        event = torch.cuda.Event(enable_timing=True)
+        event.record()
+        return event
+
+    def add(self, since: Any) -> None:
+        """A part from `since` until now."""
+        self._parts.append((since, self.mark()))
+
+    @property
+    def ms(self) -> float:
+        """All parts together; waits for the last one to be done."""
+        if self._on_gpu and self._parts:
+            self._parts[-1][1].synchronize()
+        return sum(a.elapsed_time(b) if self._on_gpu else b - a for a, b in self._parts)
 
 
 @dataclass(eq=False)
@@ -37,8 +68,10 @@ class Between:
     visual: Tensor
     source: Tensor
     inputs: Tensor
-    _just_ran: Callable[[Tensor], Tensor]
-    _about_to_run: Callable[[Tensor], Tensor]
+    count: int
+    behind: int
+    _just_ran: Attention
+    _about_to_run: Attention
 
     def attention(self, rows: Tensor, of_next: bool = False) -> Tensor:
         """(heads, rows, L) float32; see `LayerView.attention`."""
@@ -57,45 +90,49 @@ class Decoding:
         self._model = backend.language_model
         self._shape = (*prompt.positions.shape[:-1], 1)
         self._next: list[int] = []
+        self._cuts = Spans(prompt.embeddings.device)
         self.cache: Any = backend.new_cache()
         self.entering: tuple[int, ...] = ()
         self.lengths: tuple[int, ...] = ()
-        self.cut_ms = 0.0
         self.logits = self._prefill(prompt, run)
+
+    @property
+    def cut_ms(self) -> float:
+        return self._cuts.ms
 
     @torch.no_grad()
     def _prefill(self, prompt: Prompt, run: InsideRun | None) -> Tensor:
-        rows = _Rows(prompt.embeddings, prompt.positions, prompt.visual, prompt.source)
+        rows = _Rows.of(prompt)
         rotary = self._model.rotary_emb(rows.hidden, position_ids=rows.positions)
         following = prompt.next_position
-        previous: Callable[[Tensor], Tensor] | None = None
+        previous: Attention | None = None
+        allowed: list[Tensor] = []
         for index, layer in enumerate(self._model.layers):
             if run is not None and previous is not None:
-                started = clock(rows.hidden.device)
-                upcoming = _attention_of(layer, rows.hidden, rotary)
-                view = Between(
-                    index, rows.hidden[0], rows.visual, rows.source, prompt.embeddings[0], previous, upcoming
-                )
-                cut = run.cut(view)
+                started = self._cuts.mark()
+                cut = run.cut(rows.view(index, prompt, previous, _attention_of(layer, rows.hidden, rotary)))
                 if cut is not None:
                     # a position of three axes is a place, not a number: it has no compact form
                     numbering = run.positions if rows.positions.ndim == 2 else "original"
+                    allowed.append(rows.keeps_text(cut))
                     rows = rows.after(cut, numbering)
                     rotary = self._model.rotary_emb(rows.hidden, position_ids=rows.positions)
                     following = len(rows) if numbering == "compact" else following
-                self.cut_ms += clock(rows.hidden.device) - started
-            self.entering += (int(rows.visual.sum()),)
+                self._cuts.add(started)
+            self.entering += (rows.count,)
             self.lengths += (len(rows),)
             self._next.append(following)
             previous = _attention_of(layer, rows.hidden, rotary) if run is not None else None
             rows.hidden = self._run(layer, rows.hidden, rows.positions, rotary)
-        return self._head(rows.hidden)
+        logits = self._head(rows.hidden)
+        _check(allowed)
+        return logits
 
     @torch.no_grad()
     def push(self, token_id: int) -> Tensor:
         """Append one token; returns, and keeps in `logits`, the logits after it."""
         device = self.logits.device
-        hidden = self._model.embed_tokens(torch.tensor([[token_id]], device=device))
+        hidden = self._model.embed_tokens(torch.full((1, 1), token_id, device=device))
         at: dict[int, tuple[Tensor, Rotary]] = {}
         for index, layer in enumerate(self._model.layers):
             number = self._next[index]
@@ -129,36 +166,58 @@ class _Rows:
     positions: Tensor  # (..., L)
     visual: Tensor  # (L,) bool
     source: Tensor  # (L,)
+    text: int  # rows of text, which nothing may drop
+    behind: int  # of them, those behind the last visual row
 
-    def __post_init__(self) -> None:
-        self.visual = self.visual.to(self.hidden.device)
-        self.source = self.source.to(self.hidden.device)
+    @classmethod
+    def of(cls, prompt: Prompt) -> _Rows:
+        """A prompt's rows. Its bookkeeping goes to the device without waiting."""
+        device, length = prompt.embeddings.device, len(prompt)
+        seen = torch.nonzero(prompt.visual).flatten()
+        behind = length - 1 - int(seen[-1]) if len(seen) else length
+        visual, source = (mark.to(device, non_blocking=True) for mark in (prompt.visual, prompt.source))
+        return cls(prompt.embeddings, prompt.positions, visual, source, length - len(seen), behind)
 
     def __len__(self) -> int:
         return int(self.hidden.shape[1])
 
+    @property
+    def count(self) -> int:
+        """Visual rows."""
+        return len(self) - self.text
+
+    def view(self, index: int, prompt: Prompt, just_ran: Attention, about_to_run: Attention) -> Between:
+        """What an in-model method sees before layer `index`."""
+        inputs = prompt.embeddings[0]
+        return Between(
+            index, self.hidden[0], self.visual, self.source, inputs, self.count, self.behind, just_ran, about_to_run
+        )
+
+    def keeps_text(self, cut: Cut) -> Tensor:
+        """Whether every text row is among `cut.keep`, which ascends: a bool on the device."""
+        keep = cut.keep.to(self.hidden.device)
+        return ((~self.visual[keep]).sum() == self.text) & (keep[1:] > keep[:-1]).all()
+
     def after(self, cut: Cut, numbering: str) -> _Rows:
         """The sequence with only `cut.keep`, and `cut.merged` behind the last visual token that is kept."""
         keep = cut.keep.to(self.hidden.device)
-        if int((~self.visual[keep]).sum()) != int((~self.visual).sum()) or bool((keep[1:] <= keep[:-1]).any()):
-            raise RuntimeError("an in-model method must keep every text position, in ascending order")
         positions = self.positions[..., keep]
         visual, source, hidden = self.visual[keep], self.source[keep], self.hidden[:, keep]
         if cut.merged is not None and len(cut.merged):
-            spot = _behind_visual(self.visual, keep)
+            spot = len(keep) - self.behind  # the first text row behind the visual run, which may be empty by now
             hidden = _insert(hidden, spot, cut.merged.to(hidden)[None], 1)
             positions = _insert(positions, spot, _ids_before(positions, spot, len(cut.merged)), -1)
-            visual = _insert(visual, spot, torch.ones(len(cut.merged)).to(visual), 0)
-            source = _insert(source, spot, torch.full((len(cut.merged),), -1).to(source), 0)
+            visual = _insert(visual, spot, visual.new_ones(len(cut.merged)), 0)
+            source = _insert(source, spot, source.new_full((len(cut.merged),), -1), 0)
         if numbering == "compact":
             positions = torch.arange(hidden.shape[1], device=hidden.device).expand_as(positions)
-        return _Rows(hidden, positions, visual, source)
+        return _Rows(hidden, positions, visual, source, self.text, self.behind)
 
 
-def _behind_visual(visual: Tensor, keep: Tensor) -> int:
-    """Index, among the kept rows, of the first text row that follows the visual run (which may be empty by now)."""
-    last = int(torch.nonzero(visual).max())
-    return int((keep <= last).sum())
+def _check(allowed: list[Tensor]) -> None:
+    """Whether all cuts were allowed ones: the first thing that is asked of the device, behind the logits."""
+    if allowed and not bool(torch.stack(allowed).all()):
+        raise RuntimeError("an in-model method must keep every text position, in ascending order")
 
 
 def _ids_before(positions: Tensor, spot: int, count: int) -> Tensor:
@@ -172,7 +231,7 @@ def _insert(rows: Tensor, spot: int, new: Tensor, dim: int) -> Tensor:
     return torch.cat([before, new, after], dim)
 
 
-def _attention_of(layer: Any, hidden: Tensor, rotary: Rotary) -> Callable[[Tensor], Tensor]:
+def _attention_of(layer: Any, hidden: Tensor, rotary: Rotary) -> Attention:
     """Attention of chosen rows in one layer, from its own q and k, computed only when asked for."""
 
     @torch.no_grad()

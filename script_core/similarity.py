@@ -110,6 +110,19 @@ def members(tokens: VisualTokens, scope: str) -> tuple[Tensor, ...]:
     raise ValueError(f'scope must be "crop" or "global", got {scope!r}')
 
 
+def on_gpu(tokens: VisualTokens) -> bool:
+    """Whether selection runs where the tokens are, on a GPU, instead of on the host."""
+    return tokens.features.is_cuda
+
+
+def by_size(members: Sequence[Tensor]) -> list[tuple[list[int], Tensor]]:
+    """Blocks of the same size together, for one launch each: their places in `members` and their tokens (B, n)."""
+    places: dict[int, list[int]] = {}
+    for place, index in enumerate(members):
+        places.setdefault(len(index), []).append(place)
+    return [(group, torch.stack([members[place] for place in group])) for size, group in places.items() if size]
+
+
 def of(tokens: VisualTokens, scope: str) -> Similarity:
     """`per_block` over the tokens' scope, computed once per encoding."""
     return derived(tokens, ("similarity", scope), lambda: per_block(tokens.features, members(tokens, scope)))

@@ -99,6 +99,14 @@ def test_the_graph_score_in_strips_is_the_graph_score(n: int, tau: float, monkey
     assert torch.allclose(kernels.redundancy(x, tau, 1.0), graph.redundancy(x, tau, 1.0), atol=1e-6)
 
 
+def test_the_graph_scores_of_a_batch_are_those_of_its_crops() -> None:
+    x = features(3 * 17, 6).view(3, 17, 6)
+    scores = kernels.redundancy(x, 0.4, 1.0)
+    assert torch.allclose(scores, torch.stack([graph.redundancy(crop, 0.4, 1.0) for crop in x]), atol=1e-6)
+    with pytest.raises(ValueError, match="needs features"):
+        kernels.redundancy(x[0, 0], 0.4, 1.0)
+
+
 # Run in a process of its own: Triton reads its switch for the interpreter once, when it is imported.
 INTERPRETED = """
 import json, torch

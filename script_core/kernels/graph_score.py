@@ -17,26 +17,26 @@ STRIP = 512  # even tokens at once
 
 
 def redundancy(features: Tensor, tau: float, gamma: float) -> Tensor:
-    """`graph.redundancy` without its matrix: features (n, d) -> (n,) float32 on the device of `features`.
+    """`graph.redundancy` without its matrix: features (n, d) or (B, n, d) -> (n,) or (B, n) float32, on their device.
 
-    Raises ValueError if `features` is not a matrix.
+    Raises ValueError for any other shape.
     """
-    if features.ndim != 2:
-        raise ValueError(f"redundancy needs features (n, d), got {tuple(features.shape)}")
+    if features.ndim not in (2, 3):
+        raise ValueError(f"redundancy needs features (n, d) or (B, n, d), got {tuple(features.shape)}")
     rows = unit(features)
-    even, odd = rows[0::2], rows[1::2]
+    even, odd = rows[..., 0::2, :], rows[..., 1::2, :]
     # degree, sum over neighbours, sum over everyone
-    sums = rows.new_zeros(3, len(rows))
-    for start in range(0, len(even), STRIP):
-        cosine = even[start : start + STRIP] @ odd.T
+    sums = rows.new_zeros(3, *rows.shape[:-1])
+    for start in range(0, even.shape[-2], STRIP):
+        cosine = even[..., start : start + STRIP, :] @ odd.transpose(-1, -2)
         edge = cosine >= tau - ROUNDING
         near = torch.where(edge, cosine, 0.0)
-        strip = sums[:, 2 * start : 2 * (start + len(cosine)) : 2]
+        strip = sums[..., 2 * start : 2 * (start + cosine.shape[-2]) : 2]
         for row, values in enumerate((edge, near, cosine)):
-            strip[row] = values.sum(dim=1)
-            sums[row, 1::2] += values.sum(dim=0)
+            strip[row] = values.sum(dim=-1)
+            sums[row, ..., 1::2] += values.sum(dim=-2)
     degree, near, everyone = sums
-    facing = torch.full_like(degree, max(len(odd), 1))
-    facing[1::2] = len(even)
+    facing = torch.full_like(degree, max(odd.shape[-2], 1))
+    facing[..., 1::2] = even.shape[-2]
     connected = degree * torch.exp(gamma * (near / degree.clamp_min(1) - tau))
     return torch.where(degree > 0, connected, everyone / facing).float()

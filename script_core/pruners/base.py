@@ -75,9 +75,11 @@ class Cut:
 class LayerView(Protocol):
     """What an in-model method may look at between two decoder layers. `index` is the layer about to run (>= 1).
 
-    hidden (L, d): states leaving layer index - 1. visual (L,) bool: which rows are visual tokens now, one contiguous
-    run. source (L,) int64: for each row the content token it came from, -1 for text, newlines and merged rows.
-    inputs (L0, d): the embeddings that entered layer 0, before anything was cut.
+    hidden (L, d): states leaving layer index - 1. visual (L,) bool: which rows are visual tokens now. source (L,)
+    int64: for each row the content token it came from, -1 for text, newlines and merged rows. inputs (L0, d): the
+    embeddings that entered layer 0, before anything was cut. All of them are on the model's device, where a method
+    should stay: a value that the host asks for stops the prefill until the GPU has caught up. Two counts are known
+    without asking: `count`, the visual rows, and `behind`, the text rows behind the last of them.
     """
 
     index: int
@@ -85,6 +87,8 @@ class LayerView(Protocol):
     visual: Tensor
     source: Tensor
     inputs: Tensor
+    count: int
+    behind: int
 
     def attention(self, rows: Tensor, of_next: bool = False) -> Tensor:
         """Softmaxed causal attention (heads, rows, L) of the given query rows, float32, from q and k of one layer:

@@ -62,10 +62,10 @@ class FastV:
         return {k: round(keep)}
 
 
-def last_row(view: LayerView) -> Tensor:
-    """Attention of the last prompt token to each visual row in the layer that just ran, mean over heads."""
-    attention = view.attention(torch.tensor([len(view.hidden) - 1]))
-    return over_heads(attention)[0][view.visual.cpu()]
+def last_row(view: LayerView, rows: Tensor) -> Tensor:
+    """Attention of the last prompt token to the visual rows in the layer that just ran, mean over heads."""
+    last = torch.arange(len(view.hidden) - 1, len(view.hidden), device=rows.device)
+    return over_heads(view.attention(last))[0][rows]
 
 
 def rank(last_row_attention: Tensor, start: int, n: int, keep: int) -> Tensor:

@@ -14,7 +14,7 @@ from torch import Tensor
 from script_core.pruners.base import CannotPrune, Cut, LayerView, highest_first
 from script_core.tokens import Selection
 
-Score = Callable[[LayerView], Tensor]
+Score = Callable[[LayerView, Tensor], Tensor]
 
 # The authors' layer numbers are for models of this depth; others get the same fractions of their own.
 DEPTH = 32
@@ -26,8 +26,18 @@ def top(scores: Tensor, keep: int) -> Tensor:
 
 
 def over_heads(attention: Tensor) -> Tensor:
-    """Mean over heads in float64, on the host: (heads, ...) -> (...)."""
-    return attention.detach().to("cpu", torch.float64).mean(dim=0)
+    """Mean over heads, `precise`: (heads, ...) -> (...), on the device of `attention`."""
+    return attention.detach().mean(dim=0, dtype=precise(attention))
+
+
+def precise(values: Tensor) -> torch.dtype:
+    """float64; float32 on Apple's GPUs, which have nothing wider."""
+    return torch.float32 if values.device.type == "mps" else torch.float64
+
+
+def where(marks: Tensor, count: int) -> Tensor:
+    """Indices, ascending, of the `count` true values in `marks` (n,). Unlike `nonzero` it makes no host wait."""
+    return torch.sort(marks.to(torch.uint8), descending=True, stable=True).indices[:count]
 
 
 def entering(plan: Mapping[int, int], total: int, layers: int) -> tuple[int, ...]:
@@ -53,7 +63,7 @@ def at_depth(layers: tuple[int, ...], depth: int) -> tuple[int, ...]:
 
 
 class Run:
-    """One prefill. `score(view)` gives a value for each visual row; the plan says how many of them stay."""
+    """One prefill. `score(view, rows)` gives a value for each visual row; the plan says how many of them stay."""
 
     def __init__(
         self, total: int, layers: int, plan: Mapping[int, int], score: Score, positions: str, notes: tuple[str, ...]
@@ -61,33 +71,33 @@ class Run:
         self.positions = positions
         self._total, self._layers, self._plan, self._score, self._notes = total, layers, plan, score, notes
         self._entering: list[int] = []
+        # By content token, and one place more for rows that are none. They follow the model's device at the first cut.
+        self._depth = torch.full((total + 1,), float(layers))
         self._kept = torch.arange(total)
         self._first_scores: Tensor | None = None
-        self._depth = torch.full((total,), float(layers))
 
     def cut(self, view: LayerView) -> Cut | None:
         """See `InsideRun.cut`."""
-        rows = torch.nonzero(view.visual).flatten().cpu()
         if view.index == 1:
-            self._entering.append(len(rows))
-        cut, count = None, len(rows)
-        if view.index in self._plan and 0 < self._plan[view.index] < len(rows):
-            cut, count = self._cut(view, rows)
+            self._entering.append(view.count)
+        cut, count = None, view.count
+        if view.index in self._plan and 0 < self._plan[view.index] < count:
+            cut, count = self._cut(view)
         self._entering.append(count)
         return cut
 
-    def _cut(self, view: LayerView, rows: Tensor) -> tuple[Cut, int]:
+    def _cut(self, view: LayerView) -> tuple[Cut, int]:
+        rows = where(view.visual, view.count)
         chosen = self.choose(view, rows, self._plan[view.index])
         merged = self.merge(view, rows, chosen)
-        stays = torch.ones(len(view.visual), dtype=torch.bool)
-        stays[rows] = False
-        stays[rows[chosen]] = True
         self._remember(view, rows, chosen)
-        return Cut(torch.nonzero(stays).flatten(), merged), len(chosen) + (0 if merged is None else len(merged))
+        text = where(~view.visual, len(view.hidden) - view.count)
+        keep = torch.sort(torch.cat([text, rows[chosen]])).values
+        return Cut(keep, merged), len(chosen) + (0 if merged is None else len(merged))
 
     def choose(self, view: LayerView, rows: Tensor, keep: int) -> Tensor:
         """Which of the visual rows stay, as ascending indices into `rows`."""
-        self.scores = self._score(view)
+        self.scores = self._score(view, rows)
         return top(self.scores, keep)
 
     def merge(self, view: LayerView, rows: Tensor, chosen: Tensor) -> Tensor | None:
@@ -95,21 +105,23 @@ class Run:
         return None
 
     def _remember(self, view: LayerView, rows: Tensor, chosen: Tensor) -> None:
-        source = view.source.cpu()[rows]
-        content = source >= 0
+        source = view.source[rows]
+        token = torch.where(source >= 0, source, self._total)
         if self._first_scores is None:
-            self._first_scores = torch.zeros(self._total)
-            self._first_scores[source[content]] = self.scores[content].to(torch.float32)
-        kept = source[chosen]
-        self._kept = kept[kept >= 0]
-        gone = torch.ones(self._total, dtype=torch.bool)
-        gone[self._kept] = False
-        self._depth[gone] = self._depth[gone].clamp_max(float(view.index))
+            self._first_scores = torch.zeros(self._total + 1, device=token.device)
+            self._first_scores.scatter_(0, token, self.scores.to(token.device, torch.float32))
+            self._depth = torch.full((self._total + 1,), float(self._layers), device=token.device)
+        self._kept = token[chosen]
+        gone = torch.ones_like(self._depth, dtype=torch.bool).index_fill_(0, self._kept, False)
+        self._depth = torch.where(gone, self._depth.clamp_max(float(view.index)), self._depth)
 
     def selection(self) -> Selection:
         """See `InsideRun.selection`. Scores: "attention" at the first cut, "layers" that each token went through."""
-        scores = {"layers": self._depth}
+        scores = {"layers": self._depth[: self._total].cpu()}
         if self._first_scores is not None:
-            scores["attention"] = self._first_scores
+            scores["attention"] = self._first_scores[: self._total].cpu()
         counts = self._entering or [self._total] * self._layers
-        return Selection.of(self._kept, self._total, scores=scores, entering=tuple(counts), notes=self._notes)
+        kept = self._kept.cpu()
+        return Selection.of(
+            kept[kept < self._total], self._total, scores=scores, entering=tuple(counts), notes=self._notes
+        )

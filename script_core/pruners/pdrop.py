@@ -84,10 +84,10 @@ def _ratio(target: float, first: float) -> float:
     return low
 
 
-def next_last_row(view: LayerView) -> Tensor:
-    """Attention of the last prompt token to each visual row by the layer about to run, mean over heads."""
-    attention = view.attention(torch.tensor([len(view.hidden) - 1]), of_next=True)
-    return over_heads(attention)[0][view.visual.cpu()]
+def next_last_row(view: LayerView, rows: Tensor) -> Tensor:
+    """Attention of the last prompt token to the visual rows by the layer about to run, mean over heads."""
+    last = torch.arange(len(view.hidden) - 1, len(view.hidden), device=rows.device)
+    return over_heads(view.attention(last, of_next=True))[0][rows]
 
 
 def rank(

@@ -155,10 +155,10 @@ class QCSP(Script):
 def redundancy(tokens: VisualTokens, scope: str, tau: float, gamma: float) -> Tensor:
     """GSP scores (n,) of every token within its block; the similarities behind them are kept beside the tokens."""
     scores = torch.zeros(len(tokens))
-    if tokens.features.is_cuda:
-        for index in similarity.members(tokens, scope):
-            block = tokens.features[index.to(tokens.features.device)]
-            scores[index] = kernels.redundancy(block, tau, gamma).cpu()
+    if similarity.on_gpu(tokens):
+        features = tokens.features
+        for _, index in similarity.by_size(similarity.members(tokens, scope)):
+            scores[index] = kernels.redundancy(features[index.to(features.device)], tau, gamma).cpu()
         return scores
     graphs = similarity.derived(tokens, ("bipartite", scope), lambda: _graphs(tokens, scope))
     for index, edges in zip(similarity.members(tokens, scope), graphs, strict=True):

@@ -18,7 +18,7 @@ import torch
 from torch import Tensor
 
 from script_core.pruners.base import CannotPrune, Cut, InsideRun, LayerView, check_budget, highest_first
-from script_core.pruners.inside import DEPTH, Run, at_depth, entering, over_heads, top
+from script_core.pruners.inside import DEPTH, Run, at_depth, entering, over_heads, precise, top, where
 from script_core.tokens import Query, VisualTokens
 
 CUTS = (3, 7, 16)  # before these layers, that is after layers 2, 6 and 15
@@ -65,32 +65,33 @@ class SparseRun(Run):
     def __init__(self, total: int, layers: int, plan: dict[int, int], adaptive: bool, notes: tuple[str, ...]) -> None:
         super().__init__(total, layers, plan, self._relation, "compact", notes)
         self._adaptive = adaptive
-        self._raters: Tensor | None = None
+        self._raters: Tensor | None = None  # which of the text rows behind the picture rate: (t,) bool
 
     def cut(self, view: LayerView) -> Cut | None:
         if self._raters is None and self._plan:
-            rows = torch.nonzero(view.visual).flatten().cpu()
-            after = int(rows[-1]) + 1
-            inputs = view.inputs.detach().to("cpu", torch.float32)
-            self._raters = raters(inputs[rows], inputs[after:])[1] - (len(inputs) - after)  # counted from the end
+            text = view.inputs[len(view.inputs) - view.behind :]
+            self._raters = _rating(view.inputs[where(view.visual, view.count)], text)[1]
         return super().cut(view)
 
-    def _relation(self, view: LayerView) -> Tensor:
-        assert self._raters is not None
-        self._attention = over_heads(view.attention(len(view.hidden) + self._raters))[:, view.visual.cpu()]
-        return self._attention.mean(dim=0)
+    def _relation(self, view: LayerView, rows: Tensor) -> Tensor:
+        """Every text row's attention is computed and the raters' is used: how many rate, only the device knows."""
+        if self._raters is None:
+            raise RuntimeError("SparseVLM rates before its raters are known")
+        length = len(view.hidden)
+        asked = torch.arange(length - view.behind, length, device=rows.device)
+        self._attention = over_heads(view.attention(asked))[:, rows] * self._raters[:, None]
+        return self._attention.sum(dim=0) / self._raters.sum()
 
     def choose(self, view: LayerView, rows: Tensor, keep: int) -> Tensor:
-        self.scores = self._relation(view)
+        self.scores = self._relation(view, rows)
         if self._adaptive:
             keep = max(1, int(torch.linalg.matrix_rank(self._attention)))
         return top(self.scores, min(keep, len(rows) - 1))
 
     def merge(self, view: LayerView, rows: Tensor, chosen: Tensor) -> Tensor | None:
-        dropped = torch.ones(len(rows), dtype=torch.bool)
-        dropped[chosen] = False
-        states = view.hidden[rows[dropped].to(view.hidden.device)]
-        return recycle(states, self.scores[dropped]).to(view.hidden)
+        dropped = torch.ones_like(rows, dtype=torch.bool).index_fill_(0, chosen, False)
+        left = where(dropped, len(rows) - len(chosen))
+        return recycle(view.hidden[rows[left]], self.scores[left]).to(view.hidden)
 
 
 def plan(budget: int, total: int, layers: int) -> tuple[dict[int, int], bool]:
@@ -152,10 +153,16 @@ def raters(visual_embeds: Tensor, text_embeds: Tensor) -> tuple[Tensor, Tensor]:
 
     If no score is above the average (they are all equal), every text token rates.
     """
-    visual, text = visual_embeds.detach().cpu().double(), text_embeds.detach().cpu().double()
+    scores, rating = _rating(visual_embeds, text_embeds)
+    return scores.to("cpu", torch.float32), torch.nonzero(rating).flatten().cpu()
+
+
+def _rating(visual: Tensor, text: Tensor) -> tuple[Tensor, Tensor]:
+    """Scores (t,) and whether each text token may rate (t,) bool, on the device."""
+    visual, text = (rows.detach().to(precise(rows)) for rows in (visual, text))
     scores = torch.softmax(visual @ text.T, dim=1).mean(dim=0)
-    above = torch.nonzero(scores > scores.mean()).flatten()
-    return scores.to(torch.float32), above if len(above) else torch.arange(len(scores))
+    above = scores > scores.mean()
+    return scores, above | ~above.any()
 
 
 def prune(attention: Tensor, raters: Tensor, start: int, n: int, keep: int) -> tuple[Tensor, Tensor]:
@@ -173,10 +180,11 @@ def recycle(layer_output_of_dropped: Tensor, relation_of_dropped: Tensor) -> Ten
     Of the int(0.3 r) + 1 tokens of highest relation, DPC-KNN finds int(that / 10) + 1 centres: dense tokens (small mean
     squared distance to their nearest neighbours) that are far from any denser one. Each token joins its nearest centre.
     """
-    if not len(relation_of_dropped):
-        return layer_output_of_dropped.detach().cpu().float()
-    best = highest_first(relation_of_dropped.detach().cpu().double())[: int(RECYCLED * len(relation_of_dropped)) + 1]
-    tokens = layer_output_of_dropped.detach().cpu().double()[best]
+    states, relation = layer_output_of_dropped.detach(), relation_of_dropped.detach()
+    if not len(relation):
+        return states.float()
+    best = highest_first(relation)[: int(RECYCLED * len(relation)) + 1]
+    tokens = states[best].to(precise(states))
     clusters = len(best) // PER_CLUSTER + 1
     distance = torch.cdist(tokens, tokens, compute_mode="donot_use_mm_for_euclid_dist") / tokens.shape[1] ** 0.5
     nearest = torch.sort(distance, dim=1).values[:, :clusters]
@@ -185,6 +193,7 @@ def recycle(layer_output_of_dropped: Tensor, relation_of_dropped: Tensor) -> Ten
     to_denser = torch.where(denser, distance, distance.max()).amin(dim=1)
     centres = highest_first(density * to_denser)[:clusters]
     joined = distance[:, centres].argmin(dim=1)
-    joined[centres] = torch.arange(clusters)
-    total = torch.zeros(clusters, tokens.shape[1], dtype=tokens.dtype).index_add_(0, joined, tokens)
-    return (total / (joined.bincount(minlength=clusters)[:, None] + 1e-6)).to(torch.float32)
+    joined[centres] = torch.arange(clusters, device=joined.device)
+    total = torch.zeros_like(tokens[:clusters]).index_add_(0, joined, tokens)
+    size = total.new_zeros(clusters).index_add_(0, joined, torch.ones_like(relation[: len(best)], dtype=total.dtype))
+    return (total / (size[:, None] + 1e-6)).to(torch.float32)

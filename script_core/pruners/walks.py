@@ -22,8 +22,9 @@ def walks(
     """
 
     def build() -> tuple[Tensor, ...]:
-        if tokens.features.is_cuda:
-            return tuple(_on_device(tokens, index, weight, reach, floor) for index in similarity.members(tokens, scope))
+        blocks = similarity.members(tokens, scope)
+        if similarity.on_gpu(tokens) and max(map(len, blocks)) <= similarity.DENSE_LIMIT:
+            return _on_device(tokens.features, blocks, weight, reach, floor)
         known = similarity.of(tokens, scope)
         orders = []
         for index, rows in zip(known.members, known.rows, strict=True):
@@ -34,7 +35,13 @@ def walks(
     return similarity.derived(tokens, ("walks", scope, reach, floor, weight.numpy().tobytes()), build)
 
 
-def _on_device(tokens: VisualTokens, index: Tensor, weight: Tensor, reach: int, floor: float) -> Tensor:
-    """A block's order where its features lie on a GPU; only the picks come back."""
-    order, _ = kernels.greedy_map(tokens.features[index.to(tokens.features.device)], weight[index], reach, floor)
-    return index[order.cpu()]
+def _on_device(
+    features: Tensor, blocks: tuple[Tensor, ...], weight: Tensor, reach: int, floor: float
+) -> tuple[Tensor, ...]:
+    """The orders where the features lie on a GPU: one launch for all blocks of a size, and only the picks come back."""
+    orders = list(blocks)
+    for places, index in similarity.by_size(blocks):
+        picks, _ = kernels.greedy_map(features[index.to(features.device)], weight[index], reach, floor)
+        for place, order in zip(places, picks.cpu(), strict=True):
+            orders[place] = blocks[place][order]
+    return tuple(orders)

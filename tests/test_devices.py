@@ -1,0 +1,110 @@
+"""Between encoding and the first logits nothing waits for the device, as far as that can be told without one.
+
+On the "meta" device tensors have shapes and no values, so everything that a GPU would have to be waited for raises:
+`.item()`, `bool()`, `.cpu()`, `nonzero`. What goes the other way is recorded.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor
+from torch.utils._python_dispatch import TorchDispatchMode
+
+from script_core import prefill, similarity
+from script_core.engine import Engine
+from script_core.media import read_media
+from script_core.prefill import Decoding
+from script_core.pruners import PRUNERS
+from script_core.pruners.fastv import FastV
+from script_core.pruners.pdrop import PDrop
+from script_core.pruners.script import QCSP, Script
+from script_core.pruners.sparsevlm import SparseVLM
+from tests import made
+from tests.tiny import picture
+
+QUESTION = "is there a red apple?"
+
+
+class Crossings(TorchDispatchMode):
+    """Notes the shape of every tensor that goes from one device to another while somebody waits for it."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.waited: list[tuple[int, ...]] = []
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        out = func(*args, **(kwargs or {}))
+        if func.name() in ("aten::_to_copy", "aten::copy_"):
+            source = args[func.name() == "aten::copy_"]
+            if source.device != out.device and not (kwargs or {}).get("non_blocking", False):
+                self.waited.append(tuple(source.shape))
+        return out
+
+
+@pytest.fixture(scope="module")
+def elsewhere(next_folder: Path) -> Any:
+    """A backend whose model is on another device than the host."""
+    backend: Any = Engine.load(next_folder, device="cpu").backend
+    backend.model.to("meta")
+    joint = backend._joint
+    backend._joint = dataclasses.replace(
+        joint, projection=joint.projection.to("meta"), text_tower=joint.text_tower.to("meta")
+    )
+    return backend
+
+
+def test_tokens_and_questions_stay_where_the_model_is(elsewhere: Any) -> None:
+    with Crossings() as crossings:
+        tokens = elsewhere.encode(read_media(picture(200, 120), 0))
+    assert len(crossings.waited) == 1 and len(crossings.waited[0]) == 4  # the pixels, and nothing else
+    query = elsewhere.query(QUESTION)
+    state = tokens.encoder
+    held = (tokens.features, tokens.joint, tokens.cls_attention, query.features, query.joint)
+    for tensor in (*held, state.hidden, state.keys, state.cls_attention):
+        assert tensor.device.type == "meta" and tensor.dtype == torch.float32
+    for index in (tokens.grid.block, tokens.grid.row, tokens.grid.col, tokens.newlines):
+        assert index.device.type == "cpu"
+
+
+@pytest.mark.parametrize("method", [None, FastV(), PDrop(), SparseVLM()])
+def test_no_prefill_waits_for_the_device(elsewhere: Any, method: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    checked: list[list[Tensor]] = []
+    monkeypatch.setattr(prefill, "_check", checked.append)  # it reads one value, once the logits are there
+    tokens = elsewhere.encode(read_media(picture(200, 120), 0))
+    prompt = elsewhere.build(QUESTION, tokens, None, newlines="none")
+    total = len(tokens)
+    run = None if method is None else method.begin(tokens, elsewhere.query(QUESTION), 2 * total // 3, 4)
+    with Crossings() as crossings:
+        decoding = Decoding(elsewhere, prompt, run)
+        decoding.push(3)
+    assert decoding.logits.device.type == "meta" and decoding.logits.shape == (260,)
+    assert crossings.waited == []
+    assert len(checked) == 1 and len(checked[0]) == len(set(decoding.entering)) - 1
+    if method is not None:
+        assert decoding.entering == method.schedule(2 * total // 3, total, 4)
+
+
+@pytest.mark.parametrize("blocks", [1, 3])
+@pytest.mark.parametrize("method", [Script(), QCSP(), Script(tau=0.2, scope="global"), PRUNERS["cdpruner"]()])
+def test_what_a_gpu_is_asked_for_is_what_the_host_computes(
+    method: Any, blocks: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    query, budget = made.question(), 25 * blocks
+    here = method.select(made.tokens(blocks=blocks, kind="tile"), query, budget)
+    monkeypatch.setattr(similarity, "on_gpu", lambda tokens: True)
+    there = method.select(made.tokens(blocks=blocks, kind="tile"), query, budget)
+    assert torch.equal(there.kept, here.kept) and torch.equal(there.order, here.order)
+    for name, values in here.scores.items():
+        torch.testing.assert_close(there.scores[name], values)
+
+
+def test_blocks_of_one_size_are_taken_together() -> None:
+    members = [torch.arange(4), torch.arange(4, 6), torch.arange(6, 10), torch.empty(0, dtype=torch.int64)]
+    (first, large), (second, small) = similarity.by_size(members)
+    assert first == [0, 2] and second == [1]
+    assert large.tolist() == [[0, 1, 2, 3], [6, 7, 8, 9]] and small.tolist() == [[4, 5]]
