@@ -14,10 +14,10 @@ from ui.context import Context, Tab
 from ui.guard import GuardedBlocks
 from ui.limits import LIMITS
 from ui.runtime import Host
-from ui.tabs import about, analyse, ask, benchmark, compare
+from ui.tabs import about, analyse, ask, benchmark, compare, video
 from ui.theme import theme
 
-TABS: tuple[Tab, ...] = (ask, compare, analyse, benchmark, about)
+TABS: tuple[Tab, ...] = (ask, compare, video, analyse, benchmark, about)
 
 
 def build(host: Host, tabs: Sequence[Tab] = TABS) -> gr.Blocks:
@@ -78,7 +78,7 @@ def launch_options() -> dict[str, Any]:
     """Arguments of `demo.launch` that are the same wherever the page runs."""
     return {
         "theme": theme(),
-        "css_paths": [ASSETS / "css" / f"{name}.css" for name in ("app", "compare", "science")],
+        "css_paths": [ASSETS / "css" / f"{name}.css" for name in ("app", "compare", "video", "science")],
         "head": head(),
         "footer_links": ["settings", "api"],
         "max_file_size": f"{LIMITS.max_file_mb}mb",

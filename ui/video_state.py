@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Mapping
 from dataclasses import dataclass, fields, replace
 from typing import Any
 from urllib.parse import urlencode
 
+from script_core.pruners import PRUNERS
 from ui.limits import LIMITS
 from ui.state import CHECKS, Settings, Unusable
 
@@ -86,6 +88,11 @@ def check(values: Mapping[str, Any], *, question_needed: bool = True) -> VideoSe
     if problems:
         raise Unusable(problems)
     return replace(DEFAULTS, **good)
+
+
+def heeds_scope(method: str) -> bool:
+    """Whether a method can be told where to share its budget out."""
+    return "scope" in inspect.signature(PRUNERS[method]).parameters
 
 
 def to_query(settings: VideoSettings, **more: str) -> str:

@@ -1,0 +1,276 @@
+"""The Video tab: a clip, a question, two answers, and where in time the tokens behind them are."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import gradio as gr
+
+from script_core.pruners import PRUNERS
+from ui import cards
+from ui.assets import read
+from ui.context import Context, Dial
+from ui.gpu import on_gpu, seconds
+from ui.share import page_address
+from ui.state import ANSWER_LIMIT
+from ui.tokengrid import token_grid
+from ui.video import VideoHandlers
+from ui.video_examples import clips
+from ui.video_share import KINDS
+from ui.video_state import DEFAULTS, FRAMES, NAMES
+
+TITLE = "Video"
+STREAMED = ("grid", "answers", "counters", "each", "media_note", "question_note", "settings_note", "stop")
+SHOWN = ("grid", "each", "media_note", "question_note", "settings_note", "stop")
+EMPTY = "Choose an example or upload a clip, then press Ask: the frames appear here with their tokens."
+_EXAMPLES_ON_LOAD = "window.ScriptExamples.mount(element, {props, trigger, watch}); /* triggers 'select' */"
+_PLAYER_ON_LOAD = "window.ScriptVideo.mount(element, {props});"
+_FOLLOW = """(each) => {
+    const grid = window.ScriptGrid.get('video-grid');
+    if (grid) grid.setBudget(each * grid.unit());
+}"""
+
+
+class Clip(gr.File):
+    """A video that arrives as the uploaded file itself: not copied, and checked by content where it is read."""
+
+    is_template = True
+
+    def preprocess(self, payload: Any) -> str | None:
+        return str(payload.path) if payload is not None and payload.path else None
+
+
+def build(ctx: Context) -> dict[str, Any]:
+    """Lay the tab out and return its parts by name."""
+    handlers = ctx.shared[TITLE] = VideoHandlers(ctx.host)
+    parts: dict[str, Any] = {}
+    with gr.Row(elem_classes=["ask-columns", "video-columns"]):
+        with gr.Column(elem_classes=["col-in"], min_width=280, scale=3):
+            parts |= _inputs()
+            parts |= _setup(ctx, handlers)
+        with gr.Column(elem_classes=["col-grid"], min_width=300, scale=4):
+            parts |= _canvas()
+        with gr.Column(elem_classes=["col-out"], min_width=300, scale=4):
+            parts |= _outputs()
+    return parts
+
+
+def _inputs() -> dict[str, Any]:
+    first = clips()[0]
+    media = Clip(
+        value=str(first.path), label="Video", file_types=["video", ".mp4", ".webm", ".mov", ".avi", ".gif"],
+        height=112, elem_id="video-media", elem_classes=["video-clip"],
+    )  # fmt: skip
+    media_note = gr.HTML("", elem_id="video-media-note", apply_default_css=False)
+    strip = gr.HTML(
+        value={"items": [_item(clip) for clip in clips()]},
+        html_template=read("html/examples.html"),
+        js_on_load=_EXAMPLES_ON_LOAD,
+        elem_id="video-examples",
+        apply_default_css=False,
+        grid_id="video-grid",
+    )
+    question = gr.Textbox(
+        value=first.question, label="Question", placeholder="what appears first ?", lines=1, max_lines=3,
+        elem_id="video-question", submit_btn=False,
+    )  # fmt: skip
+    question_note = gr.HTML("", elem_id="video-question-note", apply_default_css=False)
+    with gr.Row(elem_classes=["ask-buttons"]):
+        ask = gr.Button("Ask", variant="primary", elem_id="video-run", min_width=80, scale=3)
+        stop = gr.Button("Stop", elem_id="video-stop", interactive=False, min_width=60, scale=1)
+    return {
+        "media": media, "media_note": media_note, "examples": strip, "question": question,
+        "question_note": question_note, "ask": ask, "stop": stop,
+    }  # fmt: skip
+
+
+def _item(clip: Any) -> dict[str, Any]:
+    return {
+        "id": clip.id,
+        "media": clip.id,
+        "question": clip.question,
+        "more": list(clip.more),
+        "alt": clip.alt,
+        "what": "Sticker clip",
+        "thumb": {"path": str(clip.thumb), "meta": {"_type": "gradio.FileData"}},
+    }
+
+
+def _setup(ctx: Context, handlers: VideoHandlers) -> dict[str, Any]:
+    with gr.Column(elem_classes=["ask-setup"]):
+        frames = gr.Radio(
+            list(FRAMES), value=DEFAULTS.frames, label="Frames", info="Read at equal distances in time.",
+            elem_id="video-frames",
+        )  # fmt: skip
+        method = gr.Dropdown(
+            [(cls.title, name) for name, cls in PRUNERS.items()], value=DEFAULTS.method, label="Method",
+            elem_id="video-method", filterable=False, elem_classes=["ask-choice"],
+        )  # fmt: skip
+        model = gr.Dropdown(
+            ctx.host.video_choices(), value=handlers.first, label="Model", elem_id="video-model", filterable=False,
+            elem_classes=["ask-choice"],
+        )  # fmt: skip
+        model_note = gr.HTML("", elem_id="video-model-note", apply_default_css=False)
+        load = gr.Button("Load this model", visible=False, elem_id="video-load")
+    return {"frames": frames, "method": method, "model": model, "model_note": model_note, "load": load}
+
+
+def _canvas() -> dict[str, Any]:
+    grid = token_grid("video-grid", budget_id="video-each", waiting=EMPTY)
+    player = gr.HTML(
+        html_template=read("html/video.html"), js_on_load=_PLAYER_ON_LOAD, elem_id="video-player",
+        apply_default_css=False, grid_id="video-grid",
+    )  # fmt: skip
+    each = Dial(
+        1, 144, value=DEFAULTS.each, step=1, label="Tokens per frame", info="visual tokens that stay",
+        elem_id="video-each", elem_classes=["ask-dial"], buttons=[],
+    )  # fmt: skip
+    scope = gr.Radio(
+        [("the same in every frame", "crop"), ("shared over the whole video", "global")], value=DEFAULTS.scope,
+        label="Budget", info="Shared, a frame that matters to the question may keep more than others.",
+        elem_id="video-scope",
+    )  # fmt: skip
+    settings_note = gr.HTML("", elem_id="video-settings-note", apply_default_css=False)
+    return {"grid": grid, "player": player, "each": each, "scope": scope, "settings_note": settings_note}
+
+
+def _outputs() -> dict[str, Any]:
+    answers = cards.answers("video-answers", grid_id="video-grid", question_id="video-question", ask_id="video-run")
+    counters = gr.HTML(cards.counters_html(None, None), elem_id="video-counters", apply_default_css=False)
+    with gr.Accordion("Advanced", open=False, elem_id="video-advanced"):
+        answer_tokens = Dial(
+            1, ANSWER_LIMIT, value=DEFAULTS.answer_tokens, step=1, label="Longest answer", info="tokens",
+            elem_id="video-answer-tokens", elem_classes=["ask-dial"], buttons=[],
+        )  # fmt: skip
+    with gr.Accordion("Share", open=False, elem_id="video-share") as share:
+        kind = gr.Radio(list(KINDS), value=KINDS[0], label="These settings as", elem_id="video-share-kind")
+        text = gr.Textbox(
+            label="To copy", lines=3, max_lines=16, interactive=False, buttons=["copy"], elem_id="video-share-text"
+        )
+        note = gr.HTML("", elem_id="video-share-note", apply_default_css=False)
+    return {
+        "answers": answers, "counters": counters, "answer_tokens": answer_tokens, "share": share, "share_kind": kind,
+        "share_text": text, "share_note": note,
+    }  # fmt: skip
+
+
+def bind(ctx: Context, parts: dict[str, Any]) -> None:
+    """Connect the parts; the two rules of Gradio that `tabs.ask` names hold here, too. Everything is private."""
+    handlers: VideoHandlers = ctx.shared[TITLE]
+    ctx.on_ready(handlers.prepare)
+    values = [parts["model"], parts["media"], *(parts[name] for name in NAMES)]
+    streamed = [parts[name] for name in STREAMED]
+    shown = [parts[name] for name in SHOWN]
+    quiet = {"show_progress": "hidden", "api_visibility": "private"}
+    lane = {"concurrency_id": "model", "concurrency_limit": 1, **quiet}
+    free = {"concurrency_limit": None, **quiet}
+
+    # First, so that it runs before the server listeners of the same slider.
+    parts["each"].change(None, [parts["each"]], None, js=_FOLLOW, **quiet)
+
+    ask = _stream(_lent(handlers.ask, ctx), parts)
+    pressed = gr.on([parts["ask"].click, parts["question"].submit], ask, values, streamed, **lane)
+    placed = parts["examples"].select(
+        _pick(handlers, parts), None, [parts["media"], parts["question"], parts["media_note"]], **free
+    )
+    # "multiple": with the default, a second example clicked before the first stream has ended would not be asked.
+    followed = placed.then(ask, values, streamed, trigger_mode="multiple", **lane)
+    opened = ctx.views[TITLE].select(
+        _visit(handlers.opened, parts), [parts["answers"], *values], streamed, trigger_mode="once", **lane
+    )
+    linked = ctx.demo.load(_arrive(handlers, parts), None, _fields(parts), **free).then(
+        _visit(handlers.linked, parts), values, streamed, **free
+    )
+    running = [pressed, followed, opened, linked]
+    other = [parts["examples"].select, parts["media"].upload, parts["media"].clear]
+    gr.on(other, None, None, None, cancels=[pressed, followed, opened], **quiet)
+    # One after the other: an update of the stream that is still on its way must not undo what Stop says.
+    halted = parts["stop"].click(None, None, None, cancels=running, **quiet)
+    halted.then(_once(handlers.stopped, parts), [parts["answers"]], [parts["answers"], parts["stop"]], **free)
+
+    new = _stream(lambda *given: handlers.looked(*given, new_video=True), parts)
+    look = _stream(handlers.looked, parts)
+    gr.on([parts["media"].upload, parts["media"].clear], new, values, shown, trigger_mode="always_last", **lane)
+    parts["frames"].input(new, values, shown, trigger_mode="always_last", **lane)
+    for event in (parts["scope"].input, parts["method"].input, parts["grid"].recompute):
+        event(look, values, shown, trigger_mode="always_last", **free)
+    modelled = [*shown, parts["model_note"], parts["load"], parts["frames"]]
+    parts["model"].input(_stream(handlers.model_chosen, parts), values, modelled, **lane)
+    parts["load"].click(_stream(handlers.model_loaded, parts), values, [*modelled, parts["model"]], **lane)
+    _bind_share(handlers, parts, values, free)
+
+
+def _bind_share(handlers: VideoHandlers, parts: dict[str, Any], values: list[Any], free: dict[str, Any]) -> None:
+    def shared(request: gr.Request, kind: str, *given: Any) -> tuple[str, str]:
+        return handlers.shared(kind, page_address(request), *given)
+
+    follow = [parts["share"].expand, parts["share_kind"].input, parts["media"].change, parts["each"].release]
+    follow += [parts[name].change for name in ("question", "method", "scope", "frames", "model")]
+    outputs = [parts["share_text"], parts["share_note"]]
+    gr.on(follow, shared, [parts["share_kind"], *values], outputs, trigger_mode="always_last", **free)
+
+
+def _lent(ask: Callable[..., Any], ctx: Context) -> Callable[..., Any]:
+    """The stream with a GPU for the whole question where GPUs are lent by the call."""
+
+    def duration(model: str, path: str | None, *values: Any) -> int:
+        given = dict(zip(NAMES, values, strict=False))
+        frames = given.get("frames") if given.get("frames") in FRAMES else FRAMES[-1]
+        return seconds(given.get("answer_tokens"), frames=frames, longest=ctx.host.gpu_seconds or 60)
+
+    return on_gpu(ask, os.environ, duration)
+
+
+def _fields(parts: dict[str, Any]) -> list[Any]:
+    return [parts[name] for name in (*NAMES, "media", "model", "question_note")]
+
+
+def _arrive(handlers: VideoHandlers, parts: dict[str, Any]) -> Callable[..., dict[Any, Any]]:
+    def arrived(request: gr.Request) -> dict[Any, Any]:
+        return _placed(handlers.arrived(_query(request)), parts)
+
+    return arrived
+
+
+def _visit(handler: Callable[..., Any], parts: dict[str, Any]) -> Callable[..., Any]:
+    def visit(request: gr.Request, *given: Any) -> Iterator[dict[Any, Any]]:
+        for view in handler(_query(request), *given):
+            yield _placed(view, parts)
+
+    return visit
+
+
+def _query(request: gr.Request | None) -> dict[str, str]:
+    return dict(request.query_params) if request else {}
+
+
+def _pick(handlers: VideoHandlers, parts: dict[str, Any]) -> Callable[..., dict[Any, Any]]:
+    def pick(event: gr.SelectData) -> dict[Any, Any]:
+        return _placed(handlers.picked(str(event.value), int(event.index)), parts)
+
+    return pick
+
+
+def _stream(handler: Callable[..., Any], parts: dict[str, Any]) -> Callable[..., Any]:
+    def run(*given: Any) -> Iterator[dict[Any, Any]]:
+        for view in handler(*given):
+            yield _placed(view, parts)
+
+    return run
+
+
+def _once(handler: Callable[..., Any], parts: dict[str, Any]) -> Callable[..., dict[Any, Any]]:
+    def run(*given: Any) -> dict[Any, Any]:
+        return _placed(handler(*given), parts)
+
+    return run
+
+
+def _placed(view: dict[str, Any], parts: dict[str, Any]) -> dict[Any, Any]:
+    """Names -> components; a dict of properties becomes an update, except where the value itself is a dict."""
+    return {
+        parts[name]: gr.update(**value) if isinstance(value, dict) and name not in ("grid", "answers") else value
+        for name, value in view.items()
+    }
