@@ -18,6 +18,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from script_core import step
 from script_core.backends.base import Backend, Prompt
 from script_core.pruners.base import Cut, InsideRun
 
@@ -82,11 +83,14 @@ class Decoding:
     """A prompt in the cache, ready to be continued. `logits` (V,) are float32, of the position after the last token.
 
     entering: visual tokens (newlines included) that entered each layer. lengths: all tokens that entered each layer.
-    cut_ms: time spent in the in-model method. `push` continues by one token.
+    cut_ms: time spent in the in-model method. `push` continues by one token. room: how many will be pushed at most, if
+    known; a GPU then decodes in steps of a fixed shape (see `step`), unless layers hold different rows.
     """
 
-    def __init__(self, backend: Backend, prompt: Prompt, run: InsideRun | None = None) -> None:
+    def __init__(self, backend: Backend, prompt: Prompt, run: InsideRun | None = None, room: int = 0) -> None:
         self._backend = backend
+        self._room = room if run is None else 0
+        self._fixed: step.FixedStep | None = None
         self._model = backend.language_model
         self._shape = (*prompt.positions.shape[:-1], 1)
         self._next: list[int] = []
@@ -131,6 +135,12 @@ class Decoding:
     @torch.no_grad()
     def push(self, token_id: int) -> Tensor:
         """Append one token; returns, and keeps in `logits`, the logits after it."""
+        if self._fixed is None and self._room and step.replayable(self._backend):
+            self._fixed = step.FixedStep(self._backend, self.cache, self._next[0], self._shape, self._room)
+            self.cache = self._fixed.cache
+        if self._fixed is not None:
+            self.logits = self._fixed.push(token_id)
+            return self.logits
         device = self.logits.device
         hidden = self._model.embed_tokens(torch.full((1, 1), token_id, device=device))
         at: dict[int, tuple[Tensor, Rotary]] = {}

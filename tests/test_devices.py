@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from script_core import prefill, similarity
+from script_core import prefill, similarity, step
 from script_core.engine import Engine
 from script_core.media import read_media
 from script_core.prefill import Decoding
@@ -108,3 +108,48 @@ def test_blocks_of_one_size_are_taken_together() -> None:
     (first, large), (second, small) = similarity.by_size(members)
     assert first == [0, 2] and second == [1]
     assert large.tolist() == [[0, 1, 2, 3], [6, 7, 8, 9]] and small.tolist() == [[4, 5]]
+
+
+@pytest.mark.parametrize("family", ["llava", "llava_next"])
+@pytest.mark.parametrize("positions", ["compact", "original"])
+def test_steps_of_a_fixed_shape_decode_as_a_growing_cache_does(
+    request: Any, family: str, positions: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    engine = request.getfixturevalue(family)
+    encoded = engine.encode(picture(200, 120))
+    selection = engine.select(encoded, QUESTION, pruner="random", budget=9).selection
+    prompt = engine.backend.build(QUESTION, encoded.tokens, selection, newlines="none", positions=positions)
+    growing = Decoding(engine.backend, prompt)
+    monkeypatch.setattr(step, "replayable", lambda backend: True)
+    fixed = Decoding(engine.backend, prompt, room=6)
+    assert torch.equal(fixed.logits, growing.logits)
+    for _ in range(6):
+        token = int(growing.logits.argmax())
+        assert torch.allclose(fixed.push(token), growing.push(token), atol=1e-4)
+    for ours, theirs in zip(fixed.cache.layers, growing.cache.layers, strict=True):
+        assert torch.allclose(ours.keys, theirs.keys, atol=1e-4) and torch.allclose(
+            ours.values, theirs.values, atol=1e-4
+        )
+    with pytest.raises(RuntimeError, match="longer than the room"):
+        fixed.push(3)
+
+
+def test_a_step_of_fixed_shape_asks_nothing_of_the_host(elsewhere: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(step, "replayable", lambda backend: True)
+    tokens = elsewhere.encode(read_media(picture(200, 120), 0))
+    decoding = Decoding(elsewhere, elsewhere.build(QUESTION, tokens, None), room=2)
+    before = decoding.push(3).shape
+    addresses = [layer.keys for layer in decoding.cache.layers]
+    with Crossings() as crossings:
+        assert decoding.push(4).shape == before
+    assert crossings.waited == [] and all(a is b.keys for a, b in zip(addresses, decoding.cache.layers, strict=True))
+
+
+def test_in_model_methods_and_cpus_keep_the_growing_cache(llava: Engine) -> None:
+    assert not step.replayable(llava.backend)
+    encoded = llava.encode(picture(84, 84))
+    prompt = llava.backend.build(QUESTION, encoded.tokens, None, newlines="none")
+    run = FastV().begin(encoded.tokens, llava.query(QUESTION), 20, 4)
+    decoding = Decoding(llava.backend, prompt, run, room=4)
+    decoding.push(3)
+    assert len({layer.keys.shape[2] for layer in decoding.cache.layers}) == 2
