@@ -16,8 +16,10 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse
 from starlette.routing import Route
 
+from script_core.backends.base import CannotLoad
 from ui import gpu, guard, mcp, page
 from ui.limits import LIMITS, MANIFEST
+from ui.remote import connected
 from ui.runtime import Host
 
 
@@ -27,6 +29,9 @@ def arguments(argv: list[str] | None = None) -> argparse.Namespace:
     )
     parser.add_argument("--profile", choices=list(MANIFEST.profiles), help="a way of running from the Spacefile")
     parser.add_argument("--model", help="a checkpoint folder or a hub id; default: the profile's")
+    parser.add_argument(
+        "--engine", help="workers elsewhere: ray://auto or ray://host:6379 (needs requirements-ray.txt)"
+    )
     parser.add_argument("--host", default=os.environ.get("GRADIO_SERVER_NAME"), help="address; default 127.0.0.1")
     parser.add_argument("--port", type=int, default=os.environ.get("GRADIO_SERVER_PORT", MANIFEST.container.port))
     parser.add_argument("--share", action="store_true", help="open a public tunnel through gradio.live")
@@ -35,13 +40,16 @@ def arguments(argv: list[str] | None = None) -> argparse.Namespace:
     options = parser.parse_args(argv)
     options.profile = options.profile or gpu.profile_of(os.environ)
     profile = MANIFEST.profile(options.profile)
-    options.model = options.model or MANIFEST.models[profile.model].source
+    if not options.engine:
+        options.model = options.model or MANIFEST.models[profile.model].source
     options.host = options.host or profile.host
     return options
 
 
 def host_for(options: argparse.Namespace) -> Host:
-    """The models that this way of running serves."""
+    """The models that this way of running serves. Raises ValueError and `CannotLoad` if a cluster is not there."""
+    if options.engine:
+        return connected(options.engine, options.model, LIMITS.cache_mb)
     profile = MANIFEST.profile(options.profile)
     return Host(
         options.model, device=profile.device, loads=profile.loads, cache_mb=LIMITS.cache_mb,
@@ -97,7 +105,10 @@ def main(argv: list[str] | None = None) -> None:
     if options.endpoints:
         print(json.dumps(page.endpoints(demo)))
         return
-    wanted = host_for(options)
+    try:
+        wanted = host_for(options)
+    except (ValueError, CannotLoad) as problem:
+        sys.exit(f"error: {problem}")
     if wanted.describes_other(host):
         host = wanted
         demo = page.build(host)
