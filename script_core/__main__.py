@@ -10,6 +10,7 @@ import sys
 from collections.abc import Sequence
 from typing import Any, NoReturn
 
+from script_core.backends.progress import Step
 from script_core.report import Result
 
 
@@ -48,8 +49,9 @@ def _parser() -> _Parser:
     ask.add_argument("--budget", type=int, default=64, help="visual tokens to keep (default: 64)")
     ask.add_argument("--tau", type=float, default=None, help="similarity from which two tokens are neighbours")
     ask.add_argument("--gamma", type=float, default=None, help="weight of how similar neighbours are")
-    ask.add_argument("--device", default=None, help="cpu or cuda; default: a GPU if there is one")
+    ask.add_argument("--device", default=None, help="cpu, cuda, or auto for all GPUs; default: a GPU if there is one")
     ask.add_argument("--dtype", default=None, help="float16, bfloat16 or float32")
+    ask.add_argument("--quantize", default="", choices=["8bit", "4bit"], help="weights of fewer bits (bitsandbytes)")
     ask.add_argument("--max-new-tokens", type=int, default=64)
     ask.add_argument("--json", action="store_true", help="print one JSON object instead of text")
     budget = commands.add_parser("budget", help="tokens per layer, FLOPs and KV bytes of a method; nothing is loaded")
@@ -64,7 +66,7 @@ def _parser() -> _Parser:
 
 
 def _ask(args: argparse.Namespace) -> int:
-    from script_core.backends import KNOWN, describe
+    from script_core.backends import KNOWN, describe, load
     from script_core.engine import Engine
     from script_core.media import read_image
 
@@ -72,10 +74,21 @@ def _ask(args: argparse.Namespace) -> int:
     media = read_image(args.picture)  # before minutes of loading
     if args.model in KNOWN:
         print(describe(args.model), file=sys.stderr)
-    engine = Engine.load(args.model, device=args.device, dtype=args.dtype)
+    told = _Progress()
+    engine = Engine(load(args.model, device=args.device, dtype=args.dtype, bits=args.quantize, told=told))
     result = engine.ask(media, args.question, pruner=method, budget=args.budget, max_new_tokens=args.max_new_tokens)
     print(json.dumps(as_dict(result)) if args.json else _text(result))
     return 0
+
+
+class _Progress:
+    """How far a load has come, on one line of a terminal; nothing where stderr is a file."""
+
+    def __call__(self, step: Step) -> None:
+        if sys.stderr.isatty() and step.phase != "resolve":
+            print(
+                f"\r\x1b[K{step.said()}" if step.phase != "ready" else "\r\x1b[K", end="", file=sys.stderr, flush=True
+            )
 
 
 def _method(name: str, **parameters: float | None) -> Any:
@@ -95,6 +108,7 @@ def as_dict(result: Result) -> dict[str, Any]:
     """A result as plain JSON values; `kept` are token indices, ascending."""
     return {
         "answer": result.answer,
+        "declined": result.declined,
         "question": result.question,
         "model": result.model,
         "method": result.method,
@@ -109,6 +123,8 @@ def as_dict(result: Result) -> dict[str, Any]:
 
 
 def _text(result: Result) -> str:
+    if result.declined:
+        return result.notice or result.answer
     counters, measured, computed = result.counters, result.counters.measured, result.counters.computed
     lines = [
         result.answer,

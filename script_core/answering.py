@@ -144,6 +144,27 @@ def answer(backend: Backend, turns: Turns, plan: Plan, max_new_tokens: int, stop
     yield Finished(_result(backend, plan.asked, seen.selection, counters, ids, first_logits, stopped))
 
 
+def declined(backend: Backend, seen: Selected, question: str, understood: Understood) -> Result:
+    """The result for a question that the model is not asked: the refusal, and nothing of what it would have done."""
+    tokens, layers = seen.encoded.tokens, backend.text_config.num_hidden_layers
+    measured = Measured(seen.encoded.encode_ms, seen.encoded.cached, 0.0, seen.select_ms, 0.0, 0.0, None, 0, None)
+    computed = Computed(0.0, 0.0, 0.0, 0.0, 0, 0)
+    notices = [*seen.encoded.media.notes, *([understood.notice] if understood.notice else [])]
+    return Result(
+        answer=understood.refusal or "",
+        question=question,
+        method=seen.method,
+        budget=seen.budget,
+        model=backend.info.name,
+        selection=seen.selection,
+        counters=Counters(len(seen.selection), len(tokens), 0, 0, 0, (0,) * layers, measured, computed),
+        token_ids=(),
+        first_logits=torch.empty(0),
+        notice=" ".join(notices) or None,
+        declined=True,
+    )
+
+
 def forced_logits(backend: Backend, turns: Turns, plan: Plan, token_ids: Sequence[int]) -> list[Tensor]:
     """The logits before each of the given tokens when the prompt is continued with them."""
     with turns:

@@ -29,7 +29,7 @@ from script_core.report import Encoded, Event, Finished, Result, Selected
 from script_core.tokens import Query
 from script_core.understanding import QuestionError as QuestionError
 from script_core.understanding import Understood as Understood
-from script_core.understanding import check, in_sticker_words
+from script_core.understanding import check, in_short, in_sticker_words
 
 if TYPE_CHECKING:
     import numpy as np
@@ -123,6 +123,13 @@ class Engine:
         text = check(question)
         return in_sticker_words(text) if self.info.only_stickers else Understood(text)
 
+    def require(self, question: str) -> Understood:
+        """The same where a refusal is of no use. Raises `QuestionError` for a word that the model does not know."""
+        understood = self.understand(question)
+        if understood.refusal:
+            raise QuestionError(f"{understood.refusal} {in_short()}")
+        return understood
+
     def select(
         self, media: Readable | Encoded, question: str, *, pruner: AnyPruner = "script", budget: int = 64
     ) -> Selected:
@@ -150,6 +157,9 @@ class Engine:
     ) -> Iterator[Event]:
         """Answer greedily, as a series of events (see `report`); setting `stop` ends it within one token.
 
+        A question with a word that the embedded model does not know is not asked: the series is then Encoded, Selected
+        and Finished with a `declined` result.
+
         An unusable picture, question, method or answer length is raised here, before the first event (`MediaError`,
         `QuestionError`, `CannotPrune`); a budget that the method cannot reach, when it comes to that.
         """
@@ -172,6 +182,12 @@ class Engine:
     ) -> Iterator[Event]:
         encoded = self.encode(media)
         yield encoded
+        understood = self.understand(question)
+        if understood.refusal:
+            seen = self.select(encoded, question, pruner=method, budget=budget)
+            yield seen
+            yield Finished(answering.declined(self.backend, seen, question, understood))
+            return
         plan = self._plan(self._asked(encoded, question, method, budget))
         yield from answering.answer(self.backend, self._turns, plan, max_new_tokens, stop)
 
@@ -197,7 +213,11 @@ class Engine:
         budget: int = 64,
         max_new_tokens: int = 64,
     ) -> Comparison:
-        """Answer with all tokens and with few, and measure how far apart the two are (see `fidelity`)."""
+        """Answer with all tokens and with few, and measure how far apart the two are (see `fidelity`).
+
+        Raises what `stream` and `require` raise.
+        """
+        self.require(question)
         encoded = self.encode(media)
         every = len(encoded.tokens)
         full = self.ask(encoded, question, pruner="full", budget=every, max_new_tokens=max_new_tokens)
@@ -224,7 +244,11 @@ class Engine:
         pruner: AnyPruner = "script",
         budget: int = 64,
     ) -> list[torch.Tensor]:
-        """The logits (V,) before each of the given tokens when the answer is forced to be these tokens."""
+        """The logits (V,) before each of the given tokens when the answer is forced to be these tokens.
+
+        Raises what `stream` and `require` raise.
+        """
+        self.require(question)
         plan = self._plan(self._asked(media, question, find_pruner(pruner), budget))
         return answering.forced_logits(self.backend, self._turns, plan, token_ids)
 

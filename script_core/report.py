@@ -62,7 +62,9 @@ class Result:
     """A finished (or stopped) answer.
 
     first_logits (V,): float32 logits of the first generated position, on the CPU. notice: a sentence for the reader
-    about the question or the picture, or None. stopped: the caller's stop event ended it.
+    about the question or the picture, or None. stopped: the caller's stop event ended it. declined: the model was not
+    asked, as it does not know a word of the question; `answer` is the sentence that says so, there are no tokens and no
+    logits, and the counters of the language model are 0.
     """
 
     answer: str
@@ -76,6 +78,7 @@ class Result:
     first_logits: Tensor
     notice: str | None = None
     stopped: bool = False
+    declined: bool = False
 
 
 @dataclass(frozen=True, eq=False)

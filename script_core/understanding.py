@@ -1,7 +1,8 @@
-"""What may be asked, and what the model is asked instead of what was typed."""
+"""What may be asked, what the model is asked instead of what was typed, and what it is not asked at all."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 MAX_QUESTION = 2000  # characters
@@ -13,10 +14,15 @@ class QuestionError(ValueError):
 
 @dataclass(frozen=True)
 class Understood:
-    """The question as the model is asked it, and a sentence about what it does not know, or None."""
+    """The question as the model is asked it, and a sentence about what it does not know, or None.
+
+    refusal: the sentence that stands in place of an answer when the question has a word that the model does not know;
+    `notice` then begins with it and goes on to what the model does know. None if the model is to be asked.
+    """
 
     text: str
     notice: str | None = None
+    refusal: str | None = None
 
 
 def check(question: str) -> str:
@@ -31,15 +37,55 @@ def check(question: str) -> str:
 
 
 def in_sticker_words(question: str) -> Understood:
-    """The question in the wordings that the embedded model was taught."""
-    from script_core.stickers.catalogue import NAMES
+    """The question in the wordings that the embedded model was taught.
+
+    A word that it does not know is not guessed about. An adjective ("a big dog") is left out, with a notice; any other
+    ("is there a giraffe ?") is refused.
+    """
     from script_core.stickers.language import understand
+    from script_core.stickers.synonyms import ADJECTIVES
 
     heard = understand(question)
-    notice = None
+    unknown = [word for word in heard.unknown if word not in ADJECTIVES]
+    if unknown or not heard.text:
+        refusal = _refusal(unknown)
+        return Understood(heard.text or question, f"{refusal} {what_it_knows()}", refusal)
     if heard.unknown:
-        words = ", ".join(f'"{word}"' for word in heard.unknown[:5])
-        notice = f"I do not know {words}. I only know these {len(NAMES)} things: {', '.join(NAMES)}."
-    elif not heard.taught:
-        notice = "I was not taught questions of this form, so this answer is a guess."
-    return Understood(heard.text or question, notice)
+        return Understood(heard.text, f'I do not know {_quoted(heard.unknown)}; this answers "{heard.text}" instead.')
+    if not heard.taught:
+        return Understood(heard.text, "I was not taught questions of this form, so this answer is a guess.")
+    return Understood(heard.text)
+
+
+def in_short() -> str:
+    """How much the embedded model knows, in one sentence."""
+    from script_core.stickers.catalogue import COLOURS, NAMES, READABLE
+
+    return f"I only know {len(NAMES)} things, {len(COLOURS)} colours and {len(READABLE)} written words."
+
+
+def what_it_knows() -> str:
+    """The same with every word, for readers of a refusal."""
+    from script_core.stickers.catalogue import COLOURS, KINDS, READABLE
+
+    things = "; ".join(f"{kind}: {', '.join(names)}" for kind, names in KINDS.items())
+    return (
+        f"{in_short()} The things are, by kind, {things}. The colours are {', '.join(COLOURS)}. "
+        f"The written words that I can read are {', '.join(READABLE)}."
+    )
+
+
+def _refusal(unknown: Sequence[str]) -> str:
+    from script_core.stickers.catalogue import READABLE
+
+    if not unknown:
+        return "I do not know any of these words."
+    if all(word in READABLE for word in unknown):
+        return f'I can only read {_quoted(unknown)} in a picture; ask "what word is written ?".'
+    return f"I do not know the word{'s' if len(unknown) > 1 else ''} {_quoted(unknown)}."
+
+
+def _quoted(words: Sequence[str]) -> str:
+    """ "a", "b" and "c"; at most five of them, as a question may hold hundreds."""
+    quoted = [f'"{word[:40]}"' for word in words[:5]] + (["others"] if len(words) > 5 else [])
+    return quoted[0] if len(quoted) == 1 else f"{', '.join(quoted[:-1])} and {quoted[-1]}"

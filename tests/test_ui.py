@@ -185,9 +185,18 @@ def test_a_photograph_on_the_embedded_model_is_said_to_be_unknown(handlers: AskH
     assert not any("only knows sticker scenes" in text for text in last["answers"]["notices"])
 
 
-def test_an_unknown_word_is_named(handlers: AskHandlers) -> None:
+def test_an_unknown_word_is_answered_by_the_page(handlers: AskHandlers, monkeypatch: pytest.MonkeyPatch) -> None:
+    from script_core import prefill
+
+    monkeypatch.setattr(prefill.Decoding, "__init__", lambda *a, **o: pytest.fail("the language model ran"))
     last = merged(handlers.ask("", FIRST, *values(question="is there a zeppelin ?")))
-    assert any("zeppelin" in text for text in last["answers"]["notices"])
+    answers = last["answers"]
+    assert answers["declined"] and answers["state"] == "done" and "was not asked" in answers["status"]
+    assert answers["pruned"]["text"] == 'I do not know the word "zeppelin".'
+    assert "same" not in answers and "kl" not in answers
+    assert any(text.startswith("I only know 86 things") and "penguin" in text for text in answers["notices"])
+    assert last["grid"]["n"] == 576, "which tokens are kept may still be seen"
+    assert last["stop"] == {"interactive": False}
 
 
 def test_overlays_follow_sliders_without_the_language_model(

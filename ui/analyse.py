@@ -109,6 +109,7 @@ class AnalyseHandlers:
 
     def _edited(self, subject: Subject, edited: Edited, count: int, way: str) -> Chart:
         engine, encoded, settings = subject.engine, subject.encoded, subject.settings
+        engine.require(settings.question)
         asked = {"budget": subject.budget, "max_new_tokens": settings.answer_tokens}
         before = engine.ask(encoded, settings.question, pruner=subject.pruner, **asked)
         after = engine.ask(encoded, settings.question, pruner=edited, **asked)

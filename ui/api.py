@@ -80,12 +80,14 @@ class Endpoints:
 
         Returns:
             The answer, how many tokens were kept out of how many, counters (measured and computed apart) and notes.
+            `declined`: the embedded model was not asked, as it does not know a word; the answer says which.
         """
         settings, engine, encoded, asked = self._asked(locals())
         result = engine.ask(encoded, settings.question, **asked, max_new_tokens=settings.answer_tokens)
         return export.plain(
             {
                 "answer": result.answer,
+                "declined": result.declined,
                 "model": result.model,
                 "device": engine.info.device,
                 "kept": result.counters.kept,

@@ -140,6 +140,7 @@ class CompareHandlers:
 
     def _compare(self, engine: Engine, media: Media, settings: CompareSettings) -> Iterator[View]:
         began = time.perf_counter()
+        engine.require(settings.question)
         table = Table(engine, settings, self._remarks(engine, media))
         yield {"grid": table.value("Encoding the picture ...")}
         encoded = engine.encode(media)

@@ -38,6 +38,9 @@ def both(engine: Engine, media: Media, settings: Settings, model: str, remarks: 
     ours = yield from _told(pair, "pruned", _events(engine, encoded, settings, pruner, budget), (pruner, kept, model))
     if ours is None:
         return
+    if ours.declined:
+        yield {"answers": pair.value("done", "From the page: the model was not asked, and no tokens were generated.")}
+        return
     yield {
         "answers": pair.value("running", _SAYS["full"]),
         "counters": cards.counters_html(ours.counters, None, ran_on(engine)),
@@ -113,6 +116,9 @@ class Pair:
             self.parts[name] |= {"state": "streaming", "text": event.text}
 
     def finish(self, name: str, result: Result) -> None:
+        if result.declined:
+            self._decline(name, result)
+            return
         text = result.answer or "(the model answered with nothing)"
         self.parts[name] |= {"state": "stopped" if result.stopped else "done", "text": text}
         if result.counters.generated >= self.asked["answer_tokens"] and not result.stopped:
@@ -121,6 +127,13 @@ class Pair:
             self._remark(result.notice)
         for text in result.selection.notes:
             self._remark(text)
+
+    def _decline(self, name: str, result: Result) -> None:
+        self.more = {"declined": True}
+        self.parts[name] |= {"state": "done", "title": "Not asked", "text": result.answer}
+        self.parts["full"] |= {"state": "done"}
+        if result.notice:
+            self._remark(result.notice.replace(result.answer, "").strip())
 
     def compare(self, ours: Result, theirs: Result) -> None:
         self.more = {"same": ours.answer == theirs.answer, "kl": kl(theirs.first_logits, ours.first_logits)}

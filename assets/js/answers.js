@@ -37,6 +37,7 @@ window.ScriptAnswers = (() => {
       this.value = value;
       this.typed = null;
       this.root.dataset.state = value.state;
+      this.root.dataset.declined = String(value.declined === true);
       ["pruned", "full"].forEach((name) => this.card(name, value[name] || {}));
       const verdict = this.part("verdict");
       verdict.hidden = typeof value.same !== "boolean";
@@ -98,6 +99,10 @@ window.ScriptAnswers = (() => {
       if (!pruned || !full) return;
       const verdict = typeof same === "boolean" ? (same ? "Same answer." : "Different answers.") : "";
       this.part("live").textContent = "";
+      if (this.value.declined) {
+        setTimeout(() => { this.part("live").textContent = `${pruned.text} ${this.value.status}`; }, 150);
+        return;
+      }
       setTimeout(() => {
         this.part("live").textContent = `${pruned.title}: ${pruned.text}. ${full.title}: ${full.text}. ${verdict}`;
       }, 150);

@@ -35,6 +35,8 @@ _NOUNS: dict[str, str] = {
     "rabbit": "bunny hare",
     "duck": "duckling mallard drake",
     "fish": "goldfish trout salmon",
+    "elephant": "elefant elephent",
+    "penguin": "pinguin",
     "frog": "toad",
     "turtle": "tortoise",
     "butterfly": "moth",
@@ -42,14 +44,14 @@ _NOUNS: dict[str, str] = {
     "car": "automobile auto sedan",
     "bus": "coach minibus",
     "truck": "lorry van",
-    "bicycle": "bike cycle pushbike",
+    "bicycle": "bike cycle pushbike bycicle bycycle bicicle",
     "airplane": "plane aeroplane aircraft jet airliner",
     "train": "locomotive steamtrain",
     "boat": "sailboat ship yacht sailingboat",
     "helicopter": "chopper",
     "rocket": "spaceship spacecraft missile",
     "hammer": "mallet",
-    "scissors": "scissor shears",
+    "scissors": "scissor shears sissors scisors",
     "saw": "handsaw",
     "wrench": "spanner",
     "axe": "ax hatchet",
@@ -79,7 +81,7 @@ _NOUNS: dict[str, str] = {
 _OTHERS: dict[str, str] = {
     "animal": "creature beast",
     "vegetable": "veggie veg",
-    "object": "item sticker",
+    "object": "item sticker thing",
     "red": "crimson scarlet",
     "purple": "violet lilac",
     "yellow": "golden gold",
@@ -96,7 +98,13 @@ _OTHERS: dict[str, str] = {
     "placed": "located situated positioned",
     "closest": "nearest",
     "position": "location",
-    "sign": "plate label",
+    "sign": "label",
+    "word": "words",
+    "see": "seen",
+    "there": "their",
+    "the": "teh hte",
+    "what": "wat wht",
+    "how": "hwo",
 }
 
 PAIRS: Mapping[tuple[str, ...], str] = MappingProxyType({
@@ -113,6 +121,8 @@ PAIRS: Mapping[tuple[str, ...], str] = MappingProxyType({
     ("beside",): "next to", ("adjacent", "to"): "next to", ("left", "to"): "left of", ("right", "to"): "right of",
     ("how", "much"): "how many", ("each", "side"): "which side", ("positioned",): "placed",
     ("musical", "instrument"): "instrument", ("musical", "instruments"): "instruments",
+    ("kind", "of"): "", ("kinds", "of"): "", ("sort", "of"): "", ("type", "of"): "", ("types", "of"): "",
+    ("the", "plate", "say"): "the sign say", ("foot", "ball"): "ball",
 })  # fmt: skip
 """Runs of words that mean one word (or the wording that the model was taught)."""
 
@@ -129,7 +139,7 @@ SYNONYMS: Mapping[str, str] = MappingProxyType(_expand(_OTHERS))
 
 FILLERS: frozenset[str] = frozenset(
     "please kindly tell me hey hello hi well so just actually really maybe also exactly currently now here ok okay "
-    "thanks very clearly somewhere anywhere this".split()
+    "thanks very clearly somewhere anywhere this shown pictured".split()
 )
 """Words that are dropped without a word."""
 
