@@ -114,6 +114,7 @@ class Decoding:
         for index, layer in enumerate(self._model.layers):
             if run is not None and previous is not None:
                 started = self._cuts.mark()
+                rows.follow()
                 cut = run.cut(rows.view(index, prompt, previous, _attention_of(layer, rows.hidden, rotary)))
                 if cut is not None:
                     # a position of three axes is a place, not a number: it has no compact form
@@ -191,6 +192,13 @@ class _Rows:
     def __len__(self) -> int:
         return int(self.hidden.shape[1])
 
+    def follow(self) -> None:
+        """Take the bookkeeping to where the states are by now: a model's layers may lie on several GPUs."""
+        device = self.hidden.device
+        self.positions, self.visual, self.source = (
+            mark.to(device) for mark in (self.positions, self.visual, self.source)
+        )
+
     @property
     def count(self) -> int:
         """Visual rows."""
@@ -226,7 +234,7 @@ class _Rows:
 
 def _check(allowed: list[Tensor]) -> None:
     """Whether all cuts were allowed ones: the first thing that is asked of the device, behind the logits."""
-    if allowed and not bool(torch.stack(allowed).all()):
+    if allowed and not bool(torch.stack([one.to(allowed[0].device) for one in allowed]).all()):
         raise RuntimeError("an in-model method must keep every text position, in ascending order")
 
 
@@ -246,16 +254,16 @@ def _attention_of(layer: Any, hidden: Tensor, rotary: Rotary) -> Attention:
 
     @torch.no_grad()
     def attention(rows: Tensor) -> Tensor:
-        at = rows.to(hidden.device)
         inner = layer.self_attn
-        states = layer.input_layernorm(hidden)
+        device = inner.q_proj.weight.device  # on several GPUs the layer may lie on another one than its input
+        at, cos, sin = rows.to(device), rotary[0].to(device), rotary[1].to(device)
+        states = layer.input_layernorm(hidden.to(device))
         q, k = _heads(inner.q_proj(states[:, at]), inner, "q"), _heads(inner.k_proj(states), inner, "k")
-        cos, sin = rotary
         q = _rotate(q, cos[:, at], sin[:, at])[0].float()
         k = _rotate(k, cos, sin)[0].float().repeat_interleave(q.shape[0] // k.shape[1], 0)
         scores = q @ k.transpose(-1, -2) * inner.scaling  # (heads, rows, L)
-        future = torch.arange(hidden.shape[1], device=hidden.device)[None] > at[:, None]
-        return scores.masked_fill(future, float("-inf")).softmax(-1)
+        future = torch.arange(hidden.shape[1], device=device)[None] > at[:, None]
+        return scores.masked_fill(future, float("-inf")).softmax(-1).to(rows.device)
 
     return attention
 

@@ -109,8 +109,9 @@ class Run:
         token = torch.where(source >= 0, source, self._total)
         if self._first_scores is None:
             self._first_scores = torch.zeros(self._total + 1, device=token.device)
-            self._first_scores.scatter_(0, token, self.scores.to(token.device, torch.float32))
+            self._first_scores.scatter_(0, token, self.scores.to(torch.float32))
             self._depth = torch.full((self._total + 1,), float(self._layers), device=token.device)
+        self._depth = self._depth.to(token.device)
         self._kept = token[chosen]
         gone = torch.ones_like(self._depth, dtype=torch.bool).index_fill_(0, self._kept, False)
         self._depth = torch.where(gone, self._depth.clamp_max(float(view.index)), self._depth)

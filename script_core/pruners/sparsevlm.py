@@ -79,8 +79,9 @@ class SparseRun(Run):
             raise RuntimeError("SparseVLM rates before its raters are known")
         length = len(view.hidden)
         asked = torch.arange(length - view.behind, length, device=rows.device)
-        self._attention = over_heads(view.attention(asked))[:, rows] * self._raters[:, None]
-        return self._attention.sum(dim=0) / self._raters.sum()
+        rate = self._raters.to(rows.device)
+        self._attention = over_heads(view.attention(asked))[:, rows] * rate[:, None]
+        return self._attention.sum(dim=0) / rate.sum()
 
     def choose(self, view: LayerView, rows: Tensor, keep: int) -> Tensor:
         self.scores = self._relation(view, rows)
