@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 from dataclasses import replace
 from pathlib import Path
 
@@ -23,9 +25,11 @@ from script_core.stickers.batches import (
     symbolic_facts,
     visual_batch,
 )  # fmt: skip
-from script_core.stickers.checkpoints import finished_kit
+from script_core.stickers.checkpoints import build, finished_kit, weights
+from script_core.stickers.curriculum import LAST, STAGES
 from script_core.stickers.export import to_transformers
 from script_core.stickers.gates import auc
+from script_core.stickers.held_out import held_out
 from script_core.stickers.losses import Words, place_code, symbols
 from script_core.stickers.model import Sizes, TinyLlava
 from script_core.stickers.optimiser import Group, Optimiser, orthogonalise
@@ -201,24 +205,17 @@ def test_auc_by_hand() -> None:
     assert auc(np.array([1.0, 1.0]), np.array([True, False])) == 0.5
 
 
-def test_a_tiny_training_run_ends_in_a_checkpoint_that_transformers_loads(tmp_path: Path) -> None:
-    small = {"vit_width": 48, "vit_layers": 3, "width": 32, "layers": 3, "heads": 2, "mlp": 48, "joint": 16}
-    preset = replace(
-        presets.PRESETS["smoke"],
-        sizes=small,
-        gate_scenes=8,
-        stages={name: replace(length, steps=1, batch=2) for name, length in presets.PRESETS["smoke"].stages.items()},
-    )
-    (tmp_path / "vocabulary.json").write_text(json.dumps(IDS))
-    for name in train.STAGES:
-        train.run_stage(name, preset, tmp_path, train.TRAINING_SEED)
+def test_the_smoke_preset_ends_in_a_checkpoint_that_transformers_loads(tmp_path: Path) -> None:
     folder = tmp_path / "checkpoint"
-    train.export(preset, tmp_path, "tune", folder)
+    command = [sys.executable, "-m", "script_core.stickers.train", "--preset", "smoke", "--out", str(tmp_path)]
+    done = subprocess.run([*command, "--destination", str(folder)], cwd=presets.ROOT, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr[-2000:]
+    assert all((tmp_path / f"{name}.gate.json").exists() for name in STAGES) and (tmp_path / "curves.png").exists()
     loaded, report = LlavaNextForConditionalGeneration.from_pretrained(
         folder, dtype=torch.float32, output_loading_info=True
     )
     assert not report["missing_keys"] and not report["unexpected_keys"]
-    kit = finished_kit(preset, tmp_path, "tune")
+    kit = finished_kit(presets.PRESETS["smoke"], tmp_path, LAST)
     torch.testing.assert_close(
         loaded.model.language_model.embed_tokens.weight, kit.model.language.tokens.detach(), atol=1e-3, rtol=1e-3
     )
@@ -230,6 +227,26 @@ def test_a_tiny_training_run_ends_in_a_checkpoint_that_transformers_loads(tmp_pa
     assert out.shape[1] > batch["input_ids"].shape[1]
 
 
+@pytest.mark.parametrize("name", ["align", "modes"])
+def test_a_stage_that_steps_bound_is_reproducible_to_the_bit(tmp_path: Path, name: str) -> None:
+    small = {"vit_width": 48, "vit_layers": 3, "width": 32, "layers": 3, "heads": 2, "mlp": 48, "joint": 16}
+    lengths = {name: replace(presets.PRESETS["smoke"].stages[name], steps=2, batch=2)}
+    preset = replace(presets.PRESETS["smoke"], sizes=small, gate_scenes=8, stages=lengths)
+    found = []
+    for run in ("once", "again"):
+        out = tmp_path / run
+        out.mkdir()
+        (out / "vocabulary.json").write_text(json.dumps(IDS))
+        torch.manual_seed(0)
+        kit = build(preset, IDS, train.TRAINING_SEED, 2)
+        torch.save({"weights": weights(kit)}, out / "tune.pt")
+        train.run_stage(name, preset, out, train.TRAINING_SEED)
+        found.append(torch.load(out / f"{name}.pt", weights_only=True)["weights"])
+    assert all(torch.equal(value, found[1][key]) for key, value in found[0].items())
+    start = {key: value.bfloat16().float() for key, value in weights(kit).items()}
+    assert any(not torch.equal(value.bfloat16().float(), start[key]) for key, value in found[0].items())
+
+
 def test_training_seeds_below_the_held_out_range_are_refused(capsys) -> None:
     with pytest.raises(SystemExit):
         train.main(["--preset", "smoke", "--seed", "77"])
@@ -237,11 +254,11 @@ def test_training_seeds_below_the_held_out_range_are_refused(capsys) -> None:
 
 
 def test_held_out_scenes_are_the_same_for_every_method_and_never_training_ones() -> None:
-    once, again = (list(benchmark.held_out(77, 20)) for _ in range(2))
-    assert once == again and sum(len(asked) for _, asked in once) == 20
-    assert once[0] != next(iter(benchmark.held_out(78, 20)))
+    once, again = (list(held_out(77, 20)) for _ in range(2))
+    assert once == again and sum(len(sheet.asked) for sheet in once) == 20
+    assert once[0] != next(iter(held_out(78, 20)))
     with pytest.raises(ValueError, match="not held out"):
-        next(iter(benchmark.held_out(train.TRAINING_SEED, 1)))
+        next(iter(held_out(train.TRAINING_SEED, 1)))
 
 
 def test_summary_averages_positions_over_kinds_and_splits_existence() -> None:
@@ -258,3 +275,11 @@ def test_summary_averages_positions_over_kinds_and_splits_existence() -> None:
     report = benchmark.summarise(found)
     assert report["accuracy"]["existence"] == 0.5 and report["accuracy"]["yes"] == 1.0 and report["accuracy"]["no"] == 0
     assert report["accuracy"]["position"] == 0.75 and report["counts"]["position"] == 3
+
+
+def test_a_gate_reads_the_figure_it_is_named_for() -> None:
+    gate = presets.Gate(("accuracy", "existence"), 0.9)
+    assert gate.failure({"accuracy": {"existence": (0.91, 400)}}) is None
+    assert "accuracy / existence is 0.890" in str(gate.failure({"accuracy": {"existence": (0.89, 400)}}))
+    assert presets.Gate(("auc",), 0.98).failure({"auc": 0.99}) is None
+    assert set(presets.PRESETS["cpu"].gates) == set(STAGES) == set(presets.PRESETS["cpu"].stages)

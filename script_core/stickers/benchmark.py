@@ -12,27 +12,21 @@ import json
 import sys
 import time
 from collections import defaultdict
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 
-from script_core.stickers.batches import MIXED, TRAINING_SEED, picture
-from script_core.stickers.canvas import Scene
+from script_core.stickers.atlas import STYLES
+from script_core.stickers.batches import MIXED, TRAINING_SEED
 from script_core.stickers.gates import auc
-from script_core.stickers.questions import NEGATIVES, Question, ask
-from script_core.stickers.rendering import render
-from script_core.stickers.scenes import make_scene
+from script_core.stickers.held_out import MODES, held_out
+from script_core.stickers.questions import NEGATIVES, Question
 
-MIX: Mapping[str, float] = {
-    "existence": 0.34, "colour": 0.11, "kind": 0.11, "count": 0.14, "where": 0.09, "leftright": 0.08,
-    "abovebelow": 0.07, "nextto": 0.06,
-}  # fmt: skip
 POSITION = ("where", "leftright", "abovebelow", "nextto")
-PER_SCENE = 6
+KINDS = tuple(dict.fromkeys(kind for mode in MODES.values() for kind in mode.mix))
 
 
 @dataclass(frozen=True)
@@ -48,58 +42,43 @@ class Asked:
         return self.answer == self.question.answer
 
 
-def held_out(
-    seed: int, questions: int, *, mix: Mapping[str, float] = MIX, negatives: str = "random", per_scene: int = PER_SCENE
-) -> Iterator[tuple[Scene, list[Question]]]:
-    """Scenes with up to `per_scene` questions each until there are `questions`, the same for every method.
-
-    Raises ValueError for a seed that training uses.
-    """
-    if not 0 <= seed < TRAINING_SEED:
-        raise ValueError(f"Seed {seed} is not held out; use one from 0 to {TRAINING_SEED - 1}.")
-    left = questions
-    for number in range(questions):
-        if left <= 0:
-            return
-        rng = np.random.default_rng([seed, number])
-        scene = make_scene(rng)
-        asked = ask(scene, rng, min(per_scene, left), mix, negatives)
-        left -= len(asked)
-        yield scene, asked
-
-
 def measure(
     engine: Any,
     *,
+    mode: str = "image",
     method: str = "full",
-    budget: int = 576,
+    budget: int | None = None,
     questions: int = 300,
     seed: int = 77,
     negatives: str = "random",
     style: str = "noto",
-    mix: Mapping[str, float] = MIX,
-    per_scene: int = PER_SCENE,
+    mix: Mapping[str, float] | None = None,
+    hard: bool = False,
 ) -> dict[str, Any]:
-    """Ask everything and count; exact match of the whole answer. Relevance is measured before pruning."""
+    """Ask everything and count; exact match of the whole answer. Relevance is measured before pruning.
+
+    engine: of the model that `MODES[mode]` names. budget: visual tokens to keep, None for all. The rest as in
+    `held_out`.
+    """
     started = time.perf_counter()
+    keep = MODES[mode].tokens if budget is None else budget
     found: list[Asked] = []
     areas: list[float] = []
-    drawn = held_out(seed, questions, mix=mix, negatives=negatives, per_scene=per_scene)
-    for number, (scene, asked) in enumerate(drawn):
-        encoded = engine.encode(render(scene, 336, style).image)
-        owner = picture(scene, 336).owner
-        for question in asked:
-            result = engine.ask(encoded, question.text, pruner=method, budget=budget, max_new_tokens=4)
+    drawn = held_out(seed, questions, mode, mix=mix, negatives=negatives, hard=hard)
+    for number, sheet in enumerate(drawn):
+        encoded = engine.encode(sheet.media(style))
+        for question in sheet.asked:
+            result = engine.ask(encoded, question.text, pruner=method, budget=keep, max_new_tokens=4)
             found.append(Asked(number, question, result.answer))
-            area = relevance_area(engine, encoded.tokens, question, owner)
+            area = relevance_area(engine, encoded.tokens, question, sheet.owner)
             if area is not None:
                 areas.append(area)
     report = summarise(found)
     return report | {
         "relevance_auc": round(float(np.mean(areas)), 4) if areas else None,
         "relevance_auc_p10": round(float(np.quantile(areas, 0.1)), 4) if areas else None,
-        "method": method, "budget": budget, "questions": len(found), "seed": seed, "negatives": negatives,
-        "style": style, "seconds": round(time.perf_counter() - started, 1),
+        "mode": mode, "method": method, "budget": keep, "questions": len(found), "seed": seed, "negatives": negatives,
+        "style": style, "hard": hard, "seconds": round(time.perf_counter() - started, 1),
     }  # fmt: skip
 
 
@@ -131,40 +110,49 @@ def summarise(found: list[Asked]) -> dict[str, Any]:
 
 
 def main(argv: list[str] | None = None) -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--model", type=Path, help="checkpoint folder; default: the embedded model")
-    parser.add_argument("--method", default="full", help="pruning method, by its registry name")
-    parser.add_argument("--budget", type=int, default=576, help="visual tokens to keep")
-    parser.add_argument("--questions", type=int, default=300)
-    parser.add_argument("--seed", type=int, default=77, help=f"below {TRAINING_SEED}, which training never uses")
-    parser.add_argument("--negatives", choices=NEGATIVES, default="random", help="how absent objects are chosen (POPE)")
-    parser.add_argument("--only", choices=sorted(MIX), help="one kind of question only")
-    parser.add_argument("--json", action="store_true", help="print one JSON object and nothing else")
-    args = parser.parse_args(argv)
+    args = _parser().parse_args(argv)
     from script_core.engine import Engine
 
     # One thread: a model this small gains little from two, which wait for each other on a machine that others use.
     torch.set_num_threads(1)
-    engine = Engine.load(args.model)
-    mix = {args.only: 1.0} if args.only else MIX
     try:
         report = measure(
-            engine,
+            Engine.load(args.model or MODES[args.mode].model),
+            mode=args.mode,
             method=args.method,
             budget=args.budget,
             questions=args.questions,
             seed=args.seed,
             negatives=args.negatives,
-            mix=mix,
+            style=args.style,
+            mix={args.only: 1.0} if args.only else None,
+            hard=args.hard,
         )
-    except ValueError as error:
-        parser.error(str(error))
+    except (ValueError, RuntimeError) as error:  # all of this project's own errors are one of the two
+        print(f"error: {' '.join(str(error).split())}", file=sys.stderr)
+        raise SystemExit(2) from None
     if args.json:
         print(json.dumps(report))
         return
     for kind, value in report["accuracy"].items():
         print(f"{kind:12} {100 * value:5.1f} %  of {report['counts'][kind]}")
     print(f"relevance AUC {report['relevance_auc']}, {report['seconds']} s", file=sys.stderr)
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--model", help="checkpoint folder or name; default: the embedded model for the mode")
+    parser.add_argument("--mode", choices=sorted(MODES), default="image", help="single view, high resolution, clips")
+    parser.add_argument("--method", default="full", help="pruning method, by its registry name")
+    parser.add_argument("--budget", type=int, help="visual tokens to keep; default: all")
+    parser.add_argument("--questions", type=int, default=300)
+    parser.add_argument("--seed", type=int, default=77, help=f"below {TRAINING_SEED}, which training never uses")
+    parser.add_argument("--negatives", choices=NEGATIVES, default="random", help="how absent objects are chosen (POPE)")
+    parser.add_argument("--style", choices=STYLES, default="noto", help="emoji; the second one was never trained on")
+    parser.add_argument("--only", choices=KINDS, help="one kind of question only")
+    parser.add_argument("--hard", action="store_true", help="1 to 16 stickers of 20 to 160 px")
+    parser.add_argument("--json", action="store_true", help="print one JSON object and nothing else")
+    return parser
 
 
 if __name__ == "__main__":

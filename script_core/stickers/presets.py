@@ -2,15 +2,22 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
+from math import inf
 from pathlib import Path
+from typing import Any
 
 ROOT = Path(__file__).resolve().parents[2]
 
 
 @dataclass(frozen=True)
 class Length:
-    """How long a stage lasts (minutes or steps, whichever ends first), with how many scenes per process and step."""
+    """How long a stage lasts (minutes or steps, whichever ends first), with how many scenes per process and step.
+
+    A stage that only steps bound is bit-reproducible: the same seed, machine and torch give the same weights, as long
+    as it is not interrupted (a resumed one draws other scenes).
+    """
 
     minutes: float
     batch: int
@@ -20,11 +27,43 @@ class Length:
 
 
 @dataclass(frozen=True)
+class Gate:
+    """What a stage must have learned before the next one is worth its time: a figure of its report, at least `least`.
+
+    `path`: the keys that lead to the figure.
+    """
+
+    path: tuple[str, ...]
+    least: float
+
+    def failure(self, found: Any) -> str | None:
+        """None if passed, else a sentence."""
+        value = found
+        for key in self.path:
+            value = value[key]
+        value = value[0] if isinstance(value, (list, tuple)) else value
+        if value >= self.least:
+            return None
+        return f"{' / '.join(self.path)} is {value:.3f}, below {self.least:.3f}, which the next stage builds on."
+
+
+# The language model must compare places before pixels come in, or it stays at what is answered most often.
+_GATES = {
+    "align": Gate(("auc",), 0.98),
+    "symbols": Gate(("100", "leftright"), 0.9),
+    "connect": Gate(("accuracy", "existence"), 0.8),
+    "tune": Gate(("accuracy", "existence"), 0.9),
+    "modes": Gate(("accuracy", "existence"), 0.92),
+}
+
+
+@dataclass(frozen=True)
 class Preset:
     stages: dict[str, Length]
     device: str = "cpu"
     sizes: dict[str, int] = field(default_factory=dict)
     gate_scenes: int = 96
+    gates: Mapping[str, Gate] = field(default_factory=dict)
     destination: Path = ROOT / "assets" / "models" / "stickers"
 
 
@@ -33,15 +72,15 @@ PRESETS = {
         "align": Length(27, 20), "symbols": Length(27, 20),
         "connect": Length(15, 16, workers=2), "tune": Length(57, 16, workers=2, decay=0.6),
         "modes": Length(70, 16, workers=2, decay=0.6),
-    }),
+    }, gates=_GATES),
     "gpu": Preset({
         "align": Length(5, 128), "symbols": Length(5, 96), "connect": Length(2, 128), "tune": Length(5, 96),
         "modes": Length(7, 96),
-    }, device="cuda"),
+    }, device="cuda", gates=_GATES),
     "smoke": Preset({
-        "align": Length(1, 4, 3), "symbols": Length(1, 4, 3),
-        "connect": Length(1, 4, 3), "tune": Length(1, 3, 3),
-        "modes": Length(1, 3, 3),
+        "align": Length(inf, 4, 3), "symbols": Length(inf, 4, 3),
+        "connect": Length(inf, 4, 3), "tune": Length(inf, 3, 3),
+        "modes": Length(inf, 3, 3),
     }, sizes={"vit_width": 96, "vit_heads": 3, "width": 64, "layers": 3, "heads": 2, "mlp": 128, "joint": 32},
         gate_scenes=16),
 }  # fmt: skip

@@ -181,7 +181,7 @@ class Connect:
 
     def draw(self, count: int, fresh: float = 0.25, size: int = 768) -> list[tuple[Picture, Tensor]]:
         """Pictures with their cached states (1 + 576, v); a quarter of them new."""
-        new = max(int(count * fresh), min(count, count - len(self.held)))
+        new = max(int(count * fresh), 1, min(count, count - len(self.held)))
         pictures = self.pool.draw(new)
         raw, _, _ = visual_batch(pictures, None)
         with torch.no_grad():

@@ -27,7 +27,7 @@ from torch import Tensor
 from script_core.stickers.batches import TRAINING_SEED
 from script_core.stickers.checkpoints import adopt, build, finished_kit, save, start_from
 from script_core.stickers.curriculum import LAST, STAGES
-from script_core.stickers.curves import draw_curves
+from script_core.stickers.curves import KEYS, draw_curves
 from script_core.stickers.export import save_checkpoint
 from script_core.stickers.gates import language_gate, picture_gate
 from script_core.stickers.kit import Kit
@@ -87,7 +87,9 @@ class Log:
         line |= {k: round(sum(v) / len(v), 4) for k, v in self.sums.items()}
         with self.path.open("a") as file:
             file.write(json.dumps(line) + "\n")
-        print(" ".join(f"{k}={v}" for k, v in line.items()), flush=True)
+        bar = "#" * round(20 * progress)
+        losses = " ".join(f"{k} {v}" for k, v in line.items() if k in KEYS)
+        print(f"{self.name:8} [{bar:20}] {100 * progress:5.1f} %  {line['per_second']} images/s  {losses}", flush=True)
         self.sums, self.images, self.since = {}, 0, time.time()
 
 
@@ -115,11 +117,11 @@ def run_stage(name: str, preset: Preset, out: Path, seed: int) -> None:
         elapsed = resumed["elapsed"]
     kit.rng = np.random.default_rng([kit.seed, rank, optimiser.steps])
     train_loop(stage, kit, optimiser, length, Log(out, name, rank == 0), path if rank == 0 else None, elapsed)
-    if rank == 0:
-        report_gate(name, kit, preset, out)
     if dist.is_initialized():
         dist.barrier()
         dist.destroy_process_group()
+    if rank == 0:
+        report_gate(name, kit, preset, out)
 
 
 def train_loop(
@@ -143,13 +145,19 @@ def train_loop(
 
 
 def report_gate(name: str, kit: Kit, preset: Preset, out: Path) -> dict[str, Any]:
-    """Held-out accuracy after a stage, printed and kept beside the checkpoint."""
+    """Held-out accuracy after a stage, printed and kept beside the checkpoint.
+
+    Exits with a sentence if the stage did not learn what the next one needs (see `presets.Gate`).
+    """
     if name == "symbols":
         found: dict[str, Any] = language_gate(kit, preset.gate_scenes)
     else:
         found = picture_gate(kit, preset.gate_scenes, answers=name != "align")
     (out / f"{name}.gate.json").write_text(json.dumps(found, indent=1))
     print(f"gate {name}: {json.dumps(found)}", flush=True)
+    failure = preset.gates[name].failure(found) if name in preset.gates else None
+    if failure:
+        raise SystemExit(f"The gate after stage {name} is closed: {failure}")
     return found
 
 
