@@ -74,21 +74,16 @@ def _ask(args: argparse.Namespace) -> int:
     media = read_image(args.picture)  # before minutes of loading
     if args.model in KNOWN:
         print(describe(args.model), file=sys.stderr)
-    told = _Progress()
-    engine = Engine(load(args.model, device=args.device, dtype=args.dtype, bits=args.quantize, told=told))
+    engine = Engine(load(args.model, device=args.device, dtype=args.dtype, bits=args.quantize, told=_progress))
     result = engine.ask(media, args.question, pruner=method, budget=args.budget, max_new_tokens=args.max_new_tokens)
     print(json.dumps(as_dict(result)) if args.json else _text(result))
     return 0
 
 
-class _Progress:
+def _progress(step: Step) -> None:
     """How far a load has come, on one line of a terminal; nothing where stderr is a file."""
-
-    def __call__(self, step: Step) -> None:
-        if sys.stderr.isatty() and step.phase != "resolve":
-            print(
-                f"\r\x1b[K{step.said()}" if step.phase != "ready" else "\r\x1b[K", end="", file=sys.stderr, flush=True
-            )
+    if sys.stderr.isatty():
+        print("\r\x1b[K" + ("" if step.phase == "ready" else step.said()), end="", file=sys.stderr, flush=True)
 
 
 def _method(name: str, **parameters: float | None) -> Any:

@@ -15,6 +15,7 @@ from script_core.backends import EMBEDDED_FOLDER, KNOWN, describe, load
 from script_core.backends.base import CannotLoad
 from script_core.backends.checkpoint import VICUNA, load_parts
 from script_core.backends.llava import Llava
+from script_core.backends.placement import Placement
 from script_core.engine import Engine
 from script_core.media import Media, read_image
 from script_core.tokens import Selection, VisualTokens
@@ -119,7 +120,9 @@ def _backend(kind: str, factory: pytest.TempPathFactory, request: Any) -> Any:
             _MADE[kind] = load(tiny.save_llava(factory.mktemp("pad"), pad=True), device="cpu")
         else:
             folder = str(request.getfixturevalue("next_folder"))
-            _MADE[kind] = Llava(load_parts(folder, "llava_next", torch.device("cpu"), torch.float32), squash=True)
+            _MADE[kind] = Llava(
+                load_parts(folder, "llava_next", Placement(torch.device("cpu"), torch.float32)), squash=True
+            )
     return _MADE[kind]
 
 
@@ -261,7 +264,7 @@ def refused(name: Any, **options: Any) -> str:
     return message
 
 
-def test_models_that_cannot_be_loaded(llava_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_models_that_cannot_be_loaded(llava_folder: Path, tmp_path: Path) -> None:
     assert "no folder" in refused("/no/such/folder")
     assert "no config.json" in refused(tmp_path)
     (tmp_path / "config.json").write_text("{")
@@ -299,49 +302,6 @@ def test_pickled_weights_are_refused(llava_folder: Path, tmp_path: Path) -> None
     torch.save(load_file(folder / "model.safetensors"), folder / "pytorch_model.bin")
     (folder / "model.safetensors").unlink()
     assert "cannot be loaded" in refused(folder)
-
-
-def test_a_missing_hub_is_one_sentence(monkeypatch: pytest.MonkeyPatch) -> None:
-    import huggingface_hub
-
-    from script_core.backends import hub
-
-    def failing(*args: Any, local_files_only: bool, **kwargs: Any) -> None:
-        raise ConnectionError("no route\nto host")
-
-    def no_route(*args: Any, **kwargs: Any) -> None:
-        raise OSError("no route")
-
-    monkeypatch.setattr(huggingface_hub, "snapshot_download", failing)
-    monkeypatch.setattr(hub, "reachable", lambda: True)
-    message = refused("llava-hf/llava-1.5-7b-hf")
-    assert "could not be fetched from the model hub (ConnectionError)" in message
-    monkeypatch.undo()
-    monkeypatch.setattr(huggingface_hub, "snapshot_download", failing)
-    monkeypatch.setattr(hub.socket, "create_connection", no_route)
-    monkeypatch.setattr(hub.urllib.request, "getproxies", dict)
-    assert not hub.reachable()
-    message = refused("llava-hf/llava-1.5-7b-hf")
-    assert "the model hub cannot be reached" in message and "local checkpoint folder" in message
-
-
-def test_only_settings_and_safetensors_are_fetched(monkeypatch: pytest.MonkeyPatch, llava_folder: Path) -> None:
-    import huggingface_hub
-
-    from script_core.backends import hub
-
-    asked = {}
-
-    def give(repository: str, **options: Any) -> str:
-        asked[repository] = options
-        return str(llava_folder)
-
-    monkeypatch.setattr(huggingface_hub, "snapshot_download", give)
-    monkeypatch.setattr(hub, "reachable", lambda: True)
-    backend = load("llava-hf/llava-1.5-7b-hf", device="cpu")
-    assert (backend.info.name, backend.info.source) == ("LLaVA-1.5 7B", "llava-hf/llava-1.5-7b-hf")
-    patterns = asked["llava-hf/llava-1.5-7b-hf"]["allow_patterns"]
-    assert not any(pattern.endswith((".bin", ".py", ".pt", "*")) for pattern in patterns)
 
 
 def test_a_whole_clip_gives_the_same_space_as_its_parts(tmp_path: Path) -> None:

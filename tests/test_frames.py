@@ -14,6 +14,7 @@ import torch
 from script_core.backends.checkpoint import load_parts
 from script_core.backends.frames import PooledFrames
 from script_core.backends.llava import Llava
+from script_core.backends.placement import Placement
 from script_core.engine import Engine
 from script_core.media import Media
 from tests.tiny import picture
@@ -25,7 +26,7 @@ TIMES = (0.0, 0.5, 1.0)
 @pytest.fixture(scope="module")
 def pair(next_folder: Path) -> tuple[Any, Any]:
     """The same checkpoint, once for pictures and once for frames."""
-    parts = load_parts(str(next_folder), "llava_next", torch.device("cpu"), torch.float32)
+    parts = load_parts(str(next_folder), "llava_next", Placement(torch.device("cpu"), torch.float32))
     return Llava(parts, squash=True), PooledFrames(parts, frames=5)
 
 

@@ -47,6 +47,7 @@ class ModelInfo:
     offers: frozenset[str] = field(default_factory=frozenset)
     only_stickers: bool = False  # the embedded model: knows sticker scenes and nothing else
     frames: int = 0  # how many frames it takes of a video; 0 for models that take pictures only
+    placed: str = ""  # device, precision, fewer bits and GPUs as the page shows them
 
 
 class Backend(Protocol):

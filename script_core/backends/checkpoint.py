@@ -9,10 +9,10 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-import torch
-
 from script_core.backends.base import CannotLoad, ModelInfo
 from script_core.backends.joint import JointSpace, load_joint
+from script_core.backends.placement import Placement
+from script_core.backends.progress import Step, Told, silent
 
 # LLaVA's conversation format for Vicuna, for checkpoints that bring no template of their own.
 VICUNA = (
@@ -37,7 +37,7 @@ class Parts:
         return replace(self, info=replace(self.info, name=name, source=source, only_stickers=only_stickers))
 
 
-def load_parts(source: str, family: str, device: torch.device, dtype: torch.dtype) -> Parts:
+def load_parts(source: str, family: str, place: Placement, told: Told = silent) -> Parts:
     """A LLaVA-1.5 or LLaVA-NeXT checkpoint, with the joint space of its CLIP tower. Raises `CannotLoad`."""
     if family == "llava":
         from transformers.models.llava.modeling_llava import LlavaForConditionalGeneration as Model
@@ -45,9 +45,9 @@ def load_parts(source: str, family: str, device: torch.device, dtype: torch.dtyp
         from transformers.models.llava_next.modeling_llava_next import (  # type: ignore[assignment]
             LlavaNextForConditionalGeneration as Model,
         )
-    parts = read(source, Model, device, dtype, template=VICUNA)
+    parts = read(source, Model, place, told, template=VICUNA)
     with _quietly(source):
-        joint = load_joint(source, parts.model, device)
+        joint = load_joint(source, parts.model, place.device)
     offers = {"cls_attention", "encoder", "in_model"} | ({"joint"} if joint is not None else set())
     return replace(parts, joint=joint, info=replace(parts.info, family=family, offers=frozenset(offers)))
 
@@ -55,8 +55,8 @@ def load_parts(source: str, family: str, device: torch.device, dtype: torch.dtyp
 def read(
     source: str,
     model_class: Any,
-    device: torch.device,
-    dtype: torch.dtype,
+    place: Placement,
+    told: Told = silent,
     *,
     template: str,
     processor: dict[str, Any] | None = None,
@@ -69,31 +69,40 @@ def read(
     """
     from transformers import AutoTokenizer
 
-    with _quietly(source):
+    with _quietly(source, told):
+        config = more.get("config") or model_class.config_class.from_pretrained(source)
+        more |= place.options(model_class, config)
         model, report = model_class.from_pretrained(
-            source, dtype=dtype, use_safetensors=True, attn_implementation="sdpa", output_loading_info=True, **more
-        )
+            source, dtype=place.dtype, use_safetensors=True, attn_implementation="sdpa", output_loading_info=True,
+            **more,
+        )  # fmt: skip
         missing = sorted(report["missing_keys"])
         if missing:
             raise CannotLoad(f"The weights of {source} lack {missing[0]} and cannot be used.")
         tokenizer = AutoTokenizer.from_pretrained(source)
         found = read_json(source, "preprocessor_config.json") or _nested_processor(source) or processor or {}
         check(source, model, found)
-        model = model.to(device).eval()
+        if not place.direct:
+            if place.device.type != "cpu":
+                told(Step("move"))
+            model = model.to(place.device)
+        model = model.eval()
         theirs = _template(source)
-    precision = str(dtype).removeprefix("torch.")
-    info = ModelInfo(source, source, str(device), precision, "", frozenset({"in_model"}))
+    precision = str(place.dtype).removeprefix("torch.")
+    offers = frozenset({"in_model"})
+    info = ModelInfo(source, source, str(place.device), precision, "", offers, placed=place.shown())
     return Parts(model, tokenizer, found, theirs or tokenizer.chat_template or template, None, info)
 
 
 @contextmanager
-def _quietly(source: str) -> Iterator[None]:
+def _quietly(source: str, told: Told = silent) -> Iterator[None]:
     """Without transformers' tables of unexpected weights, and with one sentence for whatever goes wrong."""
     from transformers.utils import logging
 
     shown = logging.get_verbosity()
     logging.set_verbosity_error()
     logging.disable_progress_bar()
+    before = logging.set_tqdm_hook(lambda bar, given, options: _heard(bar, given, options, told))
     try:
         yield
     except CannotLoad:
@@ -102,8 +111,23 @@ def _quietly(source: str) -> Iterator[None]:
         first = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
         raise CannotLoad(f"{source} cannot be loaded: {first[:200]}") from error
     finally:
+        logging.set_tqdm_hook(before)
         logging.set_verbosity(shown)
         logging.enable_progress_bar()
+
+
+def _heard(bar: Any, given: tuple[Any, ...], options: dict[str, Any], told: Told) -> Any:
+    """In place of transformers' progress bar: tells how many of the tensors have been read."""
+    if not given or not hasattr(given[0], "__len__"):
+        return bar(*given, **options)
+    total = len(given[0])
+
+    def counted() -> Iterator[Any]:
+        for at, item in enumerate(given[0]):
+            told(Step("read", at, total))
+            yield item
+
+    return counted()
 
 
 def check(source: str, model: Any, processor: dict[str, Any]) -> None:

@@ -14,6 +14,8 @@ from torch import Tensor
 
 from script_core.backends.base import detached
 from script_core.backends.checkpoint import Parts, read, settings
+from script_core.backends.placement import Placement
+from script_core.backends.progress import Told, silent
 from script_core.backends.spliced import MediaText, Spliced, in_batches
 from script_core.media import Media
 from script_core.tokens import Block, Grid, VisualTokens
@@ -42,11 +44,11 @@ class InternVl(Spliced):
         self._prepare: Any = GotOcr2ImageProcessorPil(**{**settings(parts, "crop_to_patches"), "size": square})
 
     @classmethod
-    def load(cls, source: str, device: torch.device, dtype: torch.dtype) -> Parts:
+    def load(cls, source: str, place: Placement, told: Told = silent) -> Parts:
         """Read a checkpoint. Raises `CannotLoad`."""
         from transformers.models.internvl.modeling_internvl import InternVLForConditionalGeneration
 
-        return read(source, InternVLForConditionalGeneration, device, dtype, template=CHATML)
+        return read(source, InternVLForConditionalGeneration, place, told, template=CHATML)
 
     @torch.no_grad()
     def encode(self, media: Media) -> VisualTokens:

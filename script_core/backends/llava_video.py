@@ -14,6 +14,8 @@ from torch import Tensor
 from script_core.backends.base import CannotLoad
 from script_core.backends.checkpoint import Parts, read, read_json
 from script_core.backends.onevision import Onevision
+from script_core.backends.placement import Placement
+from script_core.backends.progress import Told, silent
 from script_core.tokens import Grid, VisualTokens
 
 NAMES = {
@@ -52,7 +54,7 @@ class LlavaVideo(Onevision):
         self._average = pool_mode == "average"
 
     @classmethod
-    def load(cls, source: str, device: torch.device, dtype: torch.dtype) -> Parts:
+    def load(cls, source: str, place: Placement, told: Told = silent) -> Parts:
         """Read a checkpoint in the original layout. Raises `CannotLoad`, also if one weight is missing."""
         from transformers.models.llava_onevision.modeling_llava_onevision import (
             LlavaOnevisionForConditionalGeneration,
@@ -61,7 +63,7 @@ class LlavaVideo(Onevision):
         config = config_of(read_json(source, "config.json"))
         model = LlavaOnevisionForConditionalGeneration
         more: dict[str, Any] = {"config": config, "key_mapping": NAMES, "processor": NORMAL}
-        return read(source, model, device, dtype, template="", **more)
+        return read(source, model, place, told, template="", **more)
 
     def prompt_ids(self, question: str, tokens: VisualTokens | None = None) -> list[list[int]]:
         """Both halves are tokenised apart, as the authors do; frames are introduced by their times."""

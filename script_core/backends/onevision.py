@@ -14,6 +14,8 @@ from torch import Tensor
 
 from script_core.backends.base import detached
 from script_core.backends.checkpoint import Parts, read, settings
+from script_core.backends.placement import Placement
+from script_core.backends.progress import Told, silent
 from script_core.backends.spliced import Spliced, in_batches
 from script_core.media import Media
 from script_core.tokens import Block, Grid, VisualTokens
@@ -51,13 +53,13 @@ class Onevision(Spliced):
         self._squash = SiglipImageProcessorPil(**{**shared, **square})
 
     @classmethod
-    def load(cls, source: str, device: torch.device, dtype: torch.dtype) -> Parts:
+    def load(cls, source: str, place: Placement, told: Told = silent) -> Parts:
         """Read a checkpoint. Raises `CannotLoad`."""
         from transformers.models.llava_onevision.modeling_llava_onevision import (
             LlavaOnevisionForConditionalGeneration,
         )
 
-        return read(source, LlavaOnevisionForConditionalGeneration, device, dtype, template=CHATML)
+        return read(source, LlavaOnevisionForConditionalGeneration, place, told, template=CHATML)
 
     @torch.no_grad()
     def encode(self, media: Media) -> VisualTokens:

@@ -15,6 +15,8 @@ from torch import Tensor
 
 from script_core.backends.base import detached
 from script_core.backends.checkpoint import Parts, read, settings
+from script_core.backends.placement import Placement
+from script_core.backends.progress import Told, silent
 from script_core.backends.spliced import Spliced
 from script_core.media import Media
 from script_core.tokens import Block, Grid, VisualTokens
@@ -45,11 +47,11 @@ class Qwen25Vl(Spliced):
         self._deep = parts.model.config.vision_config.temporal_patch_size
 
     @classmethod
-    def load(cls, source: str, device: torch.device, dtype: torch.dtype) -> Parts:
+    def load(cls, source: str, place: Placement, told: Told = silent) -> Parts:
         """Read a checkpoint. Raises `CannotLoad`."""
         from transformers.models.qwen2_5_vl.modeling_qwen2_5_vl import Qwen2_5_VLForConditionalGeneration
 
-        return read(source, Qwen2_5_VLForConditionalGeneration, device, dtype, template=CHATML)
+        return read(source, Qwen2_5_VLForConditionalGeneration, place, told, template=CHATML)
 
     @torch.no_grad()
     def encode(self, media: Media) -> VisualTokens:

@@ -18,6 +18,8 @@ from script_core.backends.base import detached
 from script_core.backends.checkpoint import Parts, read, settings
 from script_core.backends.clip_llava import depth_of, look
 from script_core.backends.llava import seen
+from script_core.backends.placement import Placement
+from script_core.backends.progress import Told, silent
 from script_core.backends.spliced import Spliced
 from script_core.media import Media
 from script_core.tokens import Block, Grid, VisualTokens
@@ -45,11 +47,11 @@ class VideoLlava(Spliced):
         self._prepare = LlavaImageProcessorPil(**settings(parts))
 
     @classmethod
-    def load(cls, source: str, device: torch.device, dtype: torch.dtype) -> Parts:
+    def load(cls, source: str, place: Placement, told: Told = silent) -> Parts:
         """Read a checkpoint. Raises `CannotLoad`."""
         from transformers.models.video_llava.modeling_video_llava import VideoLlavaForConditionalGeneration
 
-        return read(source, VideoLlavaForConditionalGeneration, device, dtype, template=VICUNA)
+        return read(source, VideoLlavaForConditionalGeneration, place, told, template=VICUNA)
 
     @torch.no_grad()
     def encode(self, media: Media) -> VisualTokens:
