@@ -195,8 +195,9 @@ window.ScriptGrid = (() => {
       };
       const ratio = (e) => ((e[2] - e[0]) * data.width) / ((e[3] - e[1]) * data.height);
       const W = this.part("stage").clientWidth || 300;
-      // On a low screen the sliders below should stay in sight.
-      const H = Math.min(420, Math.max(300, window.innerHeight * 0.48), Math.max(220, W * 1.05));
+      // On a low screen the sliders below should stay in sight, and a video's timeline first of all.
+      const [share, least] = frames.length ? [0.36, 250] : [0.48, 300];
+      const H = Math.min(420, Math.max(least, window.innerHeight * share), Math.max(220, W * 1.05));
       const e = extent(main);
       const fit = (w, h) => Math.min(w, h * ratio(e));
       if (!tiles.length || !indices("base").length) {
@@ -205,14 +206,14 @@ window.ScriptGrid = (() => {
         return { height: h, views: [{ members: main, extent: e, x: (W - w) / 2, y: 0, w, h }] };
       }
       const small = extent(indices("base"));
-      const share = 0.36;
+      const part = 0.36;
       const gap = 8;
       const words = 32;  // pixels for the captions
-      const beside = fit((W - gap) / (1 + (share * ratio(small)) / ratio(e)), H - words);
-      const below = fit(W, (H - gap - 2 * words) / (1 + share));
+      const beside = fit((W - gap) / (1 + (part * ratio(small)) / ratio(e)), H - words);
+      const below = fit(W, (H - gap - 2 * words) / (1 + part));
       const w = Math.max(beside, below);
       const h = w / ratio(e);
-      const thumb = { h: h * share, w: h * share * ratio(small) };
+      const thumb = { h: h * part, w: h * part * ratio(small) };
       const side = beside >= below;
       const left = Math.max(0, (W - w - (side ? gap + thumb.w : 0)) / 2);
       return {

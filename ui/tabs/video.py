@@ -129,7 +129,7 @@ def _canvas() -> dict[str, Any]:
     )  # fmt: skip
     scope = gr.Radio(
         [("the same in every frame", "crop"), ("shared over the whole video", "global")], value=DEFAULTS.scope,
-        label="Budget", info="Shared, a frame that matters to the question may keep more than others.",
+        label="Budget", info="Shared, the number is an average: frames that matter to the question may keep more.",
         elem_id="video-scope",
     )  # fmt: skip
     settings_note = gr.HTML("", elem_id="video-settings-note", apply_default_css=False)
