@@ -289,6 +289,12 @@ def test_a_video_of_ones_own_is_said_to_be_unknown(handlers: VideoHandlers, tmp_
     assert last["grid"]["n"] == 16 * 144 and last["grid"]["asked"]["example"] == ""
 
 
+def test_an_unknown_word_is_answered_by_the_page(handlers: VideoHandlers) -> None:
+    last = merged(handlers.ask("", FIRST, *values(question="does a zeppelin appear ?")))
+    assert last["answers"]["declined"] and "was not asked" in last["answers"]["status"]
+    assert "zeppelin" in last["answers"]["pruned"]["text"] and last["grid"]["n"] == 1152
+
+
 def test_a_short_video_gives_the_frames_that_it_has(handlers: VideoHandlers, tmp_path: Path) -> None:
     own = str(files.write(tmp_path / "short.webm", frames=3))
     last = merged(handlers.looked("", own, *values(question=""), new_video=True))

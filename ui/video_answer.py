@@ -86,6 +86,9 @@ def both(engine: Engine, media: Media, wanted: VideoSettings, example: str, rema
     ours = yield from _told(pair, "pruned", says, watched, watched.events(watched.pruner, budget))
     if ours is None:
         return
+    if ours.declined:
+        yield {"answers": pair.value("done", "From the page: the model was not asked, and no tokens were generated.")}
+        return
     says = f"4 of 4: answering from all {total:,} tokens ..."
     cost = cards.counters_html(ours.counters, None, ran_on(engine))
     yield {"answers": pair.value("running", says), "counters": cost}
