@@ -11,8 +11,11 @@ from script_core import dpp
 from script_core.bench import inputs
 from script_core.bench.__main__ import main
 from script_core.bench.plain import plain_map
+from script_core.bench.selection import growth
+from script_core.bench.shapes import NEXT_7B, VIDEO_7B, Shape, made, media
 from script_core.bench.tables import Table
 from script_core.bench.timing import Effort, Timing, timed
+from script_core.prefill import Decoding
 
 
 @pytest.fixture(scope="module")
@@ -31,7 +34,8 @@ def test_the_json_says_where_and_with_what_it_was_measured(written: dict[str, An
 
 def test_every_part_has_its_table(written: dict[str, Any]) -> None:
     tables = written["tables"]
-    assert {"walks", "methods-36", "methods-108", "answers", "growth", "shapes-llama"} == set(tables)
+    shapes = {"shapes-llava_next", "shapes-llava_video"}
+    assert {"walks", "methods-36-cpu", "methods-108-cpu", "answers", "growth"} | shapes == set(tables)
     assert all(table["rows"] and table["title"] and table["note"] for table in tables.values())
 
 
@@ -52,6 +56,32 @@ def test_answers_compare_every_method_with_the_unpruned_run(written: dict[str, A
     assert {"script", "cdpruner", "visionzip", "fastv", "random"} <= {row["method"] for row in rows}
 
 
+def test_shapes_run_every_method_that_their_family_allows(written: dict[str, Any]) -> None:
+    pictures, videos = (written["tables"][f"shapes-{family}"]["rows"] for family in ("llava_next", "llava_video"))
+    assert pictures[0]["of"] == 180 and videos[0]["of"] == 27 and pictures[0]["text"] == 40
+    inside = {"fastv", "pdrop", "sparsevlm"}
+    assert inside | {"script", "cdpruner", "visionzip", "trim"} <= {row["method"] for row in pictures}
+    methods = {row["method"] for row in videos}
+    assert inside | {"script", "divprune"} <= methods and "visionzip" not in methods
+    for row in (*pictures[1:], *videos[1:]):
+        assert row["remark"] or row["KV cache, MB"] < pictures[0]["KV cache, MB"]
+
+
+@pytest.mark.parametrize(("shape", "tokens", "weights"), [(NEXT_7B, 2880, 7.06), (VIDEO_7B, 10816, 8.03)])
+def test_shapes_are_the_published_ones(shape: Shape, tokens: int, weights: float) -> None:
+    nowhere = torch.device("meta")  # shapes without values
+    backend: Any = made(shape, nowhere, torch.bfloat16)
+    assert sum(one.numel() for one in backend.model.parameters()) / 1e9 == pytest.approx(weights, abs=0.01)
+    encoded = backend.encode(media(shape))
+    assert encoded.features.shape == (tokens, shape.text["hidden_size"])
+    assert len(Decoding(backend, backend.build("is it?", encoded, None)).logits) == shape.text["vocab_size"]
+
+
+def test_a_walk_that_would_take_too_long_is_left_out() -> None:
+    rows = list(growth((64,), (0.02, 0.5), 0.0, Effort(1, 1, 0.0)))
+    assert rows[0]["walk, ms"] is not None and rows[1]["walk, ms"] is None and "Left out" in str(rows[1]["remark"])
+
+
 def test_the_yardstick_picks_what_the_library_picks() -> None:
     x, r = inputs.features(80, 32), inputs.relevance(80)
     assert plain_map(x[None], r[None], 12)[0].tolist() == dpp.greedy_map(x, r, 12)[0].tolist()
@@ -68,7 +98,13 @@ def test_timings_skip_the_warm_up_and_keep_their_order() -> None:
 def test_a_remark_is_printed_once_below_its_table() -> None:
     rows = ({"method": "a", "ms": 1.5, "remark": "It cannot."}, {"method": "b", "ms": None, "remark": "It cannot."})
     text = Table("name", "Title", "Note.", rows).text()
-    assert text.count("It cannot.") == 1 and "1.50" in text and text.splitlines()[0] == "Title"
+    assert text.count("It cannot.") == 1 and text.splitlines()[0] == "### Title"
+    assert "| method |   ms |\n|-------:|-----:|\n|      a | 1.50 |\n|      b |    - |" in text
+
+
+def test_a_column_in_which_nothing_was_measured_is_not_printed() -> None:
+    text = Table("name", "Title", "Note.", ({"method": "a", "peak, MB": None},)).text()
+    assert "peak" not in text
 
 
 def test_a_missing_gpu_is_said(capsys: pytest.CaptureFixture[str]) -> None:

@@ -13,12 +13,14 @@ import torch
 
 from script_core.bench import selection
 from script_core.bench.selection import LLAVA, NEXT, WALKS, Shape
-from script_core.bench.tables import Cell, Table, collect, write
+from script_core.bench.tables import Table, collect, write
 from script_core.bench.timing import Effort, facts
 
 ROOT = Path(__file__).resolve().parents[2]
 PARTS = ("walks", "methods", "answers", "growth", "shapes", "page")
 QUESTION = "is there an apple ?"
+FORTY = "is there a ripe apple?"  # 40 text tokens with the prompt around it, by the shapes' tokenizer
+LIMIT = 25.0  # seconds that one walk may take
 PICTURE = ROOT / "assets" / "examples" / "penguins.png"
 QUICK = Effort(least=1, most=1, seconds=0.0)
 
@@ -90,15 +92,17 @@ def _measure(part: str, options: argparse.Namespace, device: torch.device) -> It
         yield collect(part, "Greedy walk", _WALKS, rows, show)
     elif part == "methods":
         quick = (Shape("LLaVA-1.5, small", 1, 6, 64, (8,)), Shape("LLaVA-NeXT, small", 3, 6, 64, (12,)))
-        for shape in quick if options.quick else (LLAVA, NEXT):
-            title = f"Selection, {shape.name}: {shape.blocks} x {shape.side**2} tokens, d = {shape.d}"
-            yield collect(f"{part}-{shape.total}", title, _METHODS, selection.methods(shape, effort), show)
+        for place in dict.fromkeys((torch.device("cpu"), device)):
+            for shape in quick if options.quick else (LLAVA, NEXT):
+                crops = f"{shape.blocks} x {shape.side**2} tokens, d = {shape.d}, {place.type}"
+                title, name = f"Selection, {shape.name}: {crops}", f"{part}-{shape.total}-{place.type}"
+                yield collect(name, title, _METHODS, selection.methods(shape, place, effort), show)
     elif part == "answers":
-        yield collect(part, *_answers(options, device, effort), show)
+        yield _answers(options, device, effort, show)
     elif part == "growth":
         sizes: tuple[int, ...] = (36, 72) if options.quick else (144, 576, 1152, 2880, 5824, 11648)
         shares: tuple[float, ...] = (0.02, 0.1, 0.5) if options.quick else (0.02, 0.05, 0.1, 0.2, 0.35, 0.5)
-        yield collect(part, "Walk against size", _GROWTH, selection.growth(sizes, shares, 20.0, effort), show)
+        yield collect(part, "Walk against size", _GROWTH, selection.growth(sizes, shares, LIMIT, effort), show)
     elif part == "shapes":
         yield from _shapes(options, device, show)
     else:
@@ -107,28 +111,29 @@ def _measure(part: str, options: argparse.Namespace, device: torch.device) -> It
         yield collect(part, "Page", "Milliseconds since the app or the page was started.", page(options.page), show)
 
 
-def _answers(
-    options: argparse.Namespace, device: torch.device, effort: Effort
-) -> tuple[str, str, Iterator[dict[str, Cell]]]:
+def _answers(options: argparse.Namespace, device: torch.device, effort: Effort, show: Callable[[str], None]) -> Table:
     from script_core.bench.answers import answers
     from script_core.engine import Engine
 
     engine = Engine.load(options.model, device=device.type)
     title = f"Answers, {engine.info.name}, {engine.info.dtype} on {engine.info.device}"
-    effort = effort if options.quick else Effort(least=5)
-    return title, _ANSWERS, answers(engine, PICTURE, QUESTION, (64, 16), effort)
+    media, text = engine.encode(PICTURE).media, engine.understand(QUESTION).text
+    return collect("answers", title, _ANSWERS, answers(engine.backend, media, text, (64, 16), effort), show)
 
 
 def _shapes(options: argparse.Namespace, device: torch.device, show: Callable[[str], None]) -> Iterator[Table]:
-    from script_core.bench import seven
+    from script_core.bench import shapes
+    from script_core.bench.answers import answers
 
     dtype = torch.bfloat16 if device.type == "cuda" else torch.float32
-    small: dict[str, Any] = {"hidden_size": 32, "intermediate_size": 48, "num_hidden_layers": 2, "vocab_size": 64}
-    tiny = seven.Model("small", "llama", {**small, "num_attention_heads": 2, "num_key_value_heads": 2}, 2, 36, (4,))
-    for model in (tiny,) if options.quick else (seven.NEXT_7B, seven.VIDEO_7B):
-        rows = seven.shapes(model, device, dtype, QUICK if options.quick else Effort(least=10))
-        title = f"{model.name}, random weights, {str(dtype).removeprefix('torch.')}"
-        yield collect(f"shapes-{model.family}", title, _SHAPES, rows, show)
+    for published in (shapes.NEXT_7B, shapes.VIDEO_7B):
+        shape = shapes.small(published) if options.quick else published
+        effort = QUICK if options.quick else Effort(least=10)
+        title = f"{shape.name}, random weights, {str(dtype).removeprefix('torch.')} on {device.type}"
+        backend = shapes.made(shape, device, dtype)
+        rows = answers(backend, shapes.media(shape), FORTY, shape.budgets, effort)
+        yield collect(f"shapes-{shape.family}", title, _ANSWERS, rows, show)
+        del backend, rows  # two models of this size need not fit at once
 
 
 def _heading(about: dict[str, Any]) -> str:
@@ -150,11 +155,13 @@ _METHODS = (
     "Methods that choose before the language model runs. `fresh picture` includes all similarities, `new question` "
     "only what depends on it. Budgets are for all crops together."
 )
-_ANSWERS = "`full / pruned` compares prefills. `first token` = encode + select + prefill."
+_ANSWERS = (
+    "`full / pruned` compares prefills. `first token` = encode + select + prefill. `text`: text tokens of the prompt. "
+    "`select` of methods that act inside the language model is what they add to its prefill."
+)
 _GROWTH = (
     "The walk alone, to a share of the tokens; up to 4,096 tokens over a held matrix, beyond it over rows as needed."
 )
-_SHAPES = "`walk` is the greedy selection of all crops from raw features. 40 text tokens."
 
 if __name__ == "__main__":
     raise SystemExit(main())

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from functools import partial
+from importlib.util import find_spec
 from typing import Any
 
 import numpy as np
@@ -38,7 +39,7 @@ class Shape:
         return self.blocks * self.side**2
 
 
-LLAVA = Shape("LLaVA-1.5", 1, 24, 4096, (192, 128, 64, 32, 16))
+LLAVA = Shape("LLaVA-1.5", 1, 24, 4096, (192, 64, 16))
 NEXT = Shape("LLaVA-NeXT", 5, 24, 4096, (640, 320, 160))
 # (crops, tokens of each, picks of each)
 WALKS = ((1, 576, 64), (1, 576, 192), (5, 576, 64), (64, 169, 16), (1, 2880, 320))
@@ -57,7 +58,7 @@ def walks(
             "walk": f"{crops} x {n} -> {k}",
             "d": d,
             "device": device.type,
-            "from the matrix, ms": timed(partial(_each, dpp.greedy_walk, _known(x, r), k), effort, CPU),
+            "from the matrix, ms": timed(_from_matrix(x, r, k), effort, device),
             "the matrix, ms": timed(partial(_each, similarity.gram, [(crop,) for crop in x]), effort, device),
             "from raw features, ms": raw,
             "plain torch, raw, ms": plain,
@@ -66,12 +67,19 @@ def walks(
         }
 
 
+def _from_matrix(x: Tensor, r: Tensor, k: int) -> Callable[[], Any]:
+    """The walk with its matrix at hand: on a GPU one launch for all crops, on a CPU one after the other."""
+    if x.is_cuda and find_spec("triton") is not None:
+        from script_core.kernels.triton_walk import walk
+
+        cosine = torch.stack([torch.from_numpy(similarity.gram(crop)) for crop in x]).to(x.device)
+        return partial(walk, cosine, r.double().contiguous(), k, dpp.FLOOR)
+    known = [(similarity.gram(crop), similarity.array(weight)) for crop, weight in zip(x, r, strict=True)]
+    return partial(_each, dpp.greedy_walk, known, k)
+
+
 def _ratio(above: Timing, below: Timing) -> float | None:
     return round(above.processor / below.processor, 2) if above.processor and below.processor else None
-
-
-def _known(x: Tensor, r: Tensor) -> list[tuple[np.ndarray, np.ndarray]]:
-    return [(similarity.gram(crop), similarity.array(weight)) for crop, weight in zip(x, r, strict=True)]
 
 
 def _each(work: Callable[..., Any], crops: list[tuple[Any, ...]], *more: Any) -> None:
@@ -79,12 +87,12 @@ def _each(work: Callable[..., Any], crops: list[tuple[Any, ...]], *more: Any) ->
         work(*crop, *more)
 
 
-def methods(shape: Shape, effort: Effort) -> Iterator[dict[str, Cell]]:
+def methods(shape: Shape, device: torch.device, effort: Effort) -> Iterator[dict[str, Cell]]:
     """Every method that chooses before the language model runs, at every budget.
 
     A fresh encoding pays for similarities and the walk, a new question for the walk, a move of the budget for neither.
     """
-    encoded = inputs.encoding(shape.blocks, shape.side, shape.d)
+    encoded = inputs.encoding(shape.blocks, shape.side, shape.d, device)
     registry: dict[str, Any] = PRUNERS
     for name, method in registry.items():
         if method.acts == "inside" or name == "full":
@@ -94,8 +102,8 @@ def methods(shape: Shape, effort: Effort) -> Iterator[dict[str, Cell]]:
 
 
 def _method(shape: Shape, encoded: VisualTokens, name: str, budget: int, effort: Effort) -> dict[str, Cell]:
-    pruner, asked = PRUNERS[name](), 0
-    tokens, query = encoded, inputs.question(shape.d)
+    pruner, asked, device = PRUNERS[name](), 0, encoded.features.device
+    tokens, query = encoded, inputs.question(shape.d, device)
 
     def forget() -> None:
         nonlocal tokens
@@ -104,7 +112,7 @@ def _method(shape: Shape, encoded: VisualTokens, name: str, budget: int, effort:
     def ask_again() -> None:
         nonlocal asked, query
         asked += 1
-        query = inputs.question(shape.d, asked)
+        query = inputs.question(shape.d, device, asked)
 
     def select(count: int) -> None:
         pruner.select(tokens, query, count)
@@ -112,9 +120,9 @@ def _method(shape: Shape, encoded: VisualTokens, name: str, budget: int, effort:
     row: dict[str, Cell] = {"method": name, "budget": budget, "of": shape.total}
     columns = ("fresh picture, ms", "new question, ms", "budget moved, ms", "remark")
     try:
-        first = timed(lambda: select(budget), effort, CPU, forget)
-        question = timed(lambda: select(budget), effort, CPU, ask_again)
-        moved = timed(lambda: select(budget), effort, CPU, lambda: select(budget // 2))
+        first = timed(lambda: select(budget), effort, device, forget)
+        question = timed(lambda: select(budget), effort, device, ask_again)
+        moved = timed(lambda: select(budget), effort, device, lambda: select(budget // 2))
     except CannotPrune as reason:
         return {**row, **dict.fromkeys(columns), "remark": str(reason)}
     return {**row, **dict(zip(columns, (first, question, moved, None), strict=True))}
@@ -123,23 +131,27 @@ def _method(shape: Shape, encoded: VisualTokens, name: str, budget: int, effort:
 def growth(
     sizes: tuple[int, ...], shares: tuple[float, ...], limit: float, effort: Effort, d: int = 256
 ) -> Iterator[dict[str, Cell]]:
-    """The walk over n tokens to share x n picks. Once a walk takes over `limit` seconds, larger shares are left out."""
+    """The walk over n tokens to share x n picks. What would take over `limit` seconds, going by the share before and
+    k^2, is left out, and so are larger shares."""
     for n in sizes:
         x, weight = inputs.features(n, d), similarity.array(inputs.relevance(n))
         block = similarity.per_block(x, [torch.arange(n)]).rows[0]
-        too_long = False
-        for share in shares:
+        expected = 0.0
+        for place, share in enumerate(shares):
             k = max(round(share * n), 1)
             spent = None
-            if not too_long:
+            if expected <= limit * 1000:
                 walk = partial(dpp.greedy_walk, block, weight, k)
                 alone = once(walk, CPU)
-                too_long = alone > limit * 1000
-                spent = Timing.of([alone]) if too_long else timed(walk, effort, CPU)
+                spent = Timing.of([alone]) if alone > effort.seconds * 1000 else timed(walk, effort, CPU)
+                expected = alone
+            grown = (shares[min(place + 1, len(shares) - 1)] / share) ** 2
+            expected *= grown
             yield {
                 "tokens": n,
                 "picks": k,
                 "share": share,
                 "rows": "held" if isinstance(block, np.ndarray) else f"computed, d = {d}",
                 "walk, ms": spent,
+                "remark": None if spent else f"Left out: walks that would take over {limit:g} s.",
             }

@@ -1,4 +1,4 @@
-"""Tables of measurements: aligned text to read, JSON to keep."""
+"""Tables of measurements: Markdown to read, JSON to keep."""
 
 from __future__ import annotations
 
@@ -26,14 +26,22 @@ class Table:
     rows: tuple[dict[str, Cell], ...]
 
     def text(self) -> str:
-        columns = [column for column in self.rows[0] if column != "remark"] if self.rows else []
-        cells = [[_text(row[column]) for column in columns] for row in self.rows]
-        widths = [max(map(len, column)) for column in zip(columns, *cells, strict=True)]
-        lines = [
-            "  ".join(cell.rjust(width) for cell, width in zip(row, widths, strict=True)) for row in [columns, *cells]
+        """Markdown that reads well as it is: numbers to the right, no column in which nothing was measured."""
+        columns = [
+            column
+            for column in (self.rows[0] if self.rows else {})
+            if column != "remark" and any(row[column] is not None for row in self.rows)
         ]
+        cells = [columns, *([_text(row[column]) for column in columns] for row in self.rows)]
+        widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
+        lines = [_line(row, widths) for row in cells]
+        rule = "|".join(["", *("-" * (width + 1) + ":" for width in widths), ""])
         remarks = dict.fromkeys(str(row["remark"]) for row in self.rows if row.get("remark"))
-        return "\n".join([self.title, self.note, "", *lines, *remarks, ""])
+        return "\n\n".join([f"### {self.title}", self.note, "\n".join([lines[0], rule, *lines[1:]]), *remarks, ""])
+
+
+def _line(cells: list[str], widths: list[int]) -> str:
+    return "| " + " | ".join(cell.rjust(width) for cell, width in zip(cells, widths, strict=True)) + " |"
 
 
 def collect(

@@ -50,7 +50,7 @@ class Effort:
 
     least: int = 3
     most: int = 15
-    seconds: float = 3.0
+    seconds: float = 0.8
 
 
 def timed(
