@@ -48,6 +48,12 @@ class Store(Generic[Value]):
             while self._bytes > self._limit:
                 self._bytes -= self._held.popitem(last=False)[1][1]
 
+    def clear(self) -> None:
+        """Let go of everything."""
+        with self._guard:
+            self._held.clear()
+            self._bytes = 0
+
     def __len__(self) -> int:
         return len(self._held)
 

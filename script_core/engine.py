@@ -111,6 +111,11 @@ class Engine:
                     return fresh
         return Encoded(found.key, found.tokens, found.media, found.encode_ms, cached=True)
 
+    def forget(self) -> None:
+        """Let go of all held encodings, as when memory has run out; the next question encodes anew."""
+        self._encoded.clear()
+        self._queries.clear()
+
     def query(self, question: str) -> Query:
         """The question's embeddings. Raises `QuestionError`."""
         return self._query(self.understand(question).text)[0]

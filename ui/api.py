@@ -21,7 +21,7 @@ from script_core.media import Media, MediaError
 from script_core.pruners import PRUNERS
 from script_core.pruners.base import CannotPrune
 from script_core.report import Encoded
-from ui import export
+from ui import export, shortage
 from ui.compare_calculator import calculate, choices
 from ui.compare_state import check_methods
 from ui.context import Context
@@ -271,8 +271,11 @@ def spoken(fn: Callable[..., Any]) -> Callable[..., Any]:
         except KNOWN_TROUBLE as problem:
             raise gr.Error(str(problem), print_exception=False) from None
         except Exception as problem:
-            log.error("unexpected in %s", name, exc_info=problem)
-            raise gr.Error(GENERIC, print_exception=False) from None
+            short = shortage.said(problem)
+            if not short:
+                log.error("unexpected in %s", name, exc_info=problem)
+            shortage.relieved(problem)
+            raise gr.Error(short or GENERIC, print_exception=False) from None
 
     return call
 

@@ -13,7 +13,7 @@ from script_core.backends.base import CannotLoad
 from script_core.engine import Engine, QuestionError
 from script_core.media import Media, MediaError, read_image
 from script_core.pruners.base import CannotPrune
-from ui import cards
+from ui import cards, shortage
 from ui.compare_cells import Value
 from ui.compare_state import DEFAULTS, RELEASED_AGAINST_PAPER, CompareSettings, check, from_query
 from ui.compare_table import Table
@@ -133,7 +133,10 @@ class CompareHandlers:
             settings = settings.but(example=example.id if example else "")
             yield from self._compare(self.host.engine(settings.model), media, settings)
         except Exception as problem:
-            yield {"note": cards.note(_sentence(problem))}
+            note = cards.note(_sentence(problem))
+            if shortage.relieved(problem, lambda: self.host.engine(model).forget()):
+                note += shortage.offer("compare-budget", "compare-run", int(budget), "tokens")
+            yield {"note": note}
         yield {"stop": {"interactive": False}}
 
     # ---- the comparison ----------------------------------------------------------------------------------------
@@ -188,5 +191,7 @@ def _sentence(problem: Exception) -> str:
     """What to say about a failure of the whole comparison. Never a traceback."""
     if isinstance(problem, Unusable | MediaError | QuestionError | CannotPrune | CannotLoad | NotReady):
         return str(problem)
-    log.error("unexpected", exc_info=problem)
-    return GENERIC
+    short = shortage.said(problem)
+    if not short:
+        log.error("unexpected", exc_info=problem)
+    return short or GENERIC

@@ -14,6 +14,7 @@ from script_core.engine import Engine, find_pruner
 from script_core.pruners.base import CannotPrune
 from script_core.report import Encoded, Finished, Result, Selected, Text
 from script_core.tokens import Selection
+from ui import shortage
 from ui.compare_cells import Value, blank, distance, drawn, figures, graph_verdict, jaccard
 from ui.compare_state import CompareSettings, to_query
 from ui.runtime import title
@@ -22,6 +23,7 @@ from ui.tokengrid import payload, shown_pictures
 log = logging.getLogger("script")
 
 FAILED = "This method failed on the server, whose log says why. The other methods are not affected."
+TOO_LARGE = "There was not enough memory for this method at this budget. The other methods are not affected."
 PAUSE = 0.04  # seconds between two looks at a growing answer
 
 
@@ -96,8 +98,11 @@ class Table:
         except CannotPrune as refusal:
             cell |= {"state": "unavailable", "reason": str(refusal)}
         except Exception as problem:
-            log.error("comparing %s", cell["method"], exc_info=problem)
-            cell |= {"state": "failed", "reason": FAILED}
+            if shortage.relieved(problem):
+                cell |= {"state": "failed", "reason": TOO_LARGE}
+            else:
+                log.error("comparing %s", cell["method"], exc_info=problem)
+                cell |= {"state": "failed", "reason": FAILED}
         yield status
 
     def _fill(self, cell: Value, status: str) -> Iterator[str]:

@@ -15,8 +15,10 @@ from typing import Any
 
 import gradio as gr
 from starlette.middleware import Middleware
-from starlette.responses import JSONResponse
+from starlette.responses import JSONResponse, PlainTextResponse
 from starlette.types import ASGIApp, Receive, Scope, Send
+
+from ui import shortage
 
 NO_ADDRESS = "Addresses are not fetched by this server; upload the picture itself."
 _CLOSED = ("/file=", "/proxy=")
@@ -29,6 +31,15 @@ class GuardedBlocks(gr.Blocks):
         if any(_is_address(path) for value in inputs for path in file_paths(value)):
             raise gr.Error(NO_ADDRESS, print_exception=False)
         return await super().preprocess_data(block_fn, inputs, *rest, **more)
+
+    async def postprocess_data(self, *given: Any, **more: Any) -> Any:
+        """Pictures that are shown are written into the cache on the way out, where the disk may be full."""
+        try:
+            return await super().postprocess_data(*given, **more)
+        except OSError as problem:
+            if not shortage.of_room(problem):
+                raise
+            raise gr.Error(shortage.NO_ROOM, print_exception=False) from None
 
 
 def file_paths(value: Any) -> Iterator[str]:
@@ -69,9 +80,24 @@ class NoFetching:
         return False
 
 
+class FullDisk:
+    """ASGI middleware: an upload that the disk has no room for gets a sentence, which the page shows as it is."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self.app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        try:
+            await self.app(scope, receive, send)
+        except OSError as problem:
+            if scope["type"] != "http" or not shortage.of_room(problem):
+                raise
+            await PlainTextResponse(shortage.NO_ROOM, status_code=507)(scope, receive, send)
+
+
 def middleware() -> list[Middleware]:
     """What the served app is wrapped in."""
-    return [Middleware(NoFetching)]
+    return [Middleware(NoFetching), Middleware(FullDisk)]
 
 
 class Allowance:

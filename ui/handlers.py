@@ -15,11 +15,13 @@ from typing import Any
 from script_core.engine import Engine, QuestionError
 from script_core.media import Media, MediaError, read_image
 from script_core.pruners.base import CannotPrune
-from ui import cards
+from ui import cards, shortage
 from ui.examples import examples, find
+from ui.model_card import chosen, loading
 from ui.pair import both
 from ui.pictures import Pictures
-from ui.runtime import Host, NotReady
+from ui.runtime import Host, NotReady, title
+from ui.scenes import Scenes
 from ui.state import DEFAULTS, NAMES, Unusable, check, from_query
 from ui.state import pruner_of as pruner_of
 from ui.tokengrid import drawn, moving, payload, shown_pictures
@@ -31,7 +33,6 @@ log = logging.getLogger("script")
 View = dict[str, Any]
 
 UNASKED = "what is in the picture ?"
-LARGE = "llava-hf/llava-v1.6-vicuna-7b-hf"  # offered in one click where a GPU can hold it
 
 
 class AskHandlers:
@@ -43,7 +44,8 @@ class AskHandlers:
         self._opening_media: Media | None = None
         self._guard = threading.Lock()
         self.pictures = Pictures()
-        self._scenes = {read_image(example.path).key for example in examples() if example.is_scene}
+        self.scenes = Scenes(host, self.pictures)
+        self._examples = {read_image(example.path).key for example in examples() if example.is_scene}
 
     # ---- events ------------------------------------------------------------------------------------------------
 
@@ -73,11 +75,14 @@ class AskHandlers:
                 yield self._opening_view()
         except Exception as problem:
             yield trouble(problem)
-        offered = not self.host.loaded(LARGE) and not self.host.obstacle(LARGE)
-        yield {"badge": cards.badge(*self.host.badge(model)), "quick": {"visible": offered}}
+        offered = self.host.suggested()
+        quick = {"visible": bool(offered), "value": f"Load {title(offered)} for photos"}
+        yield {"badge": cards.badge(*self.host.badge(model)), "quick": quick}
 
-    def picked(self, name: str, place: int) -> View:
-        """An example was clicked: its picture and question."""
+    def picked(self, name: Any, place: int) -> View:
+        """An example was clicked: its picture and question. A suggested question comes as {"question": text}."""
+        if isinstance(name, Mapping):
+            return {"question": str(name.get("question") or "")}
         example = find(name)
         if example is None:
             return {"media_note": cards.note("There is no such example.")}
@@ -154,6 +159,9 @@ class AskHandlers:
             yield from both(engine, media, settings, model, self._remarks(engine, media))
         except Exception as problem:
             view = trouble(problem)
+            if shortage.relieved(problem, lambda: self.host.engine(model).forget()):
+                now = int(dict(zip(NAMES, values, strict=True))["budget"])
+                view["settings_note"] += shortage.offer("ask-budget", "ask-run", now, "tokens")
             yield {**view, "answers": {"state": "failed", "status": "No answer: see the note."}}
         yield _busy(False)
 
@@ -166,45 +174,33 @@ class AskHandlers:
                 value[name] = {**part, "state": "stopped"}
         return {**_busy(False), "answers": {**value, "state": "stopped", "status": "Stopped."}}
 
-    def model_chosen(self, model: str, path: str | None, *values: Any) -> Iterator[View]:
+    def model_chosen(self, model: str, path: str | None, *values: Any, bits: str = "") -> Iterator[View]:
         """Another model in the list: say what it takes; show overlays at once if it is loaded."""
-        loaded = self.host.loaded(model)
-        yield {
-            "model_note": cards.note(self.host.about(model), "info"),
-            "load": {"visible": not loaded, "interactive": not self.host.obstacle(model)},
-        }
-        if loaded:
+        yield chosen(self.host, model, bits)
+        if self.host.loaded(model, bits):
             yield self.looked(model, path, *values, new_picture=True)
             yield {"badge": cards.badge(*self.host.badge(model))}
 
-    def model_loaded(self, model: str, path: str | None, *values: Any) -> Iterator[View]:
-        """Load was pressed."""
-        yield {
-            "badge": cards.badge("Loading the model ...", "loading"),
-            "model_note": cards.note(f"Loading {model}. This can take minutes; the page stays usable.", "info"),
-        }
+    def model_loaded(self, model: str, path: str | None, *values: Any, bits: str = "") -> Iterator[View]:
+        """Load was pressed: how far it is; then overlays by the new model, or a sentence and the model from before."""
         try:
-            self.host.switch(model)
+            yield from loading(self.host, model, bits)
         except Exception as problem:
+            stays = self.host.default
             yield {
                 "model_note": trouble(problem)["settings_note"],
                 "badge": cards.badge(*self.host.badge()),
-                "model": self.host.first,
+                "model": stays,
+                "load": {"visible": False, "interactive": True},
             }
             return
-        yield {
-            "model_note": cards.note("Loaded.", "info"),
-            "load": {"visible": False},
-            "quick": {"visible": False},
-            "model": model,
-        }
+        yield {"quick": {"visible": False}, "model": model}
         yield self.looked(model, path, *values, new_picture=True)
-        yield {"badge": cards.badge(*self.host.badge(model))}
 
     # ---- parts -------------------------------------------------------------------------------------------------
 
     def _remarks(self, engine: Engine, media: Media) -> list[str]:
-        if engine.info.only_stickers and media.key not in self._scenes:
+        if engine.info.only_stickers and media.key not in self._examples and media.key not in self.scenes:
             return [
                 "The embedded model only knows sticker scenes; pick LLaVA-NeXT under Model for photos. "
                 "The overlays are real: they show what Script does with this encoder's features."

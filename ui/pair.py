@@ -12,7 +12,7 @@ from script_core.engine import Engine
 from script_core.fidelity import kl
 from script_core.media import Media
 from script_core.report import Encoded, Finished, FirstToken, Result, Selected, Text
-from ui import cards
+from ui import cards, shortage
 from ui.state import Settings, pruner_of
 from ui.tokengrid import drawn, title_of
 
@@ -45,7 +45,14 @@ def both(engine: Engine, media: Media, settings: Settings, model: str, remarks: 
         "answers": pair.value("running", _SAYS["full"]),
         "counters": cards.counters_html(ours.counters, None, ran_on(engine)),
     }
-    theirs = yield from _told(pair, "full", _events(engine, encoded, settings, "full", total))
+    try:
+        theirs = yield from _told(pair, "full", _events(engine, encoded, settings, "full", total))
+    except Exception as problem:
+        if not shortage.relieved(problem):
+            raise
+        pair.miss(total)
+        yield {"answers": pair.value("done", "Answered from the kept tokens.")}
+        return
     if theirs is None:
         return
     pair.compare(ours, theirs)
@@ -127,6 +134,11 @@ class Pair:
             self._remark(result.notice)
         for text in result.selection.notes:
             self._remark(text)
+
+    def miss(self, total: int) -> None:
+        """All tokens did not fit; the answer from the kept ones stands."""
+        self.parts["full"] |= {"state": "failed", "text": ""}
+        self._remark(f"There was not enough memory for all {total:,} tokens, so only the kept ones were answered from.")
 
     def _decline(self, name: str, result: Result) -> None:
         self.more = {"declined": True}

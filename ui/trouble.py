@@ -9,7 +9,7 @@ from script_core.backends.base import CannotLoad
 from script_core.engine import QuestionError
 from script_core.media import MediaError
 from script_core.pruners.base import CannotPrune
-from ui import cards
+from ui import cards, shortage
 from ui.runtime import NotReady
 from ui.state import Unusable
 
@@ -41,5 +41,7 @@ def trouble(problem: BaseException) -> View:
         return {**quiet(), "question_note": cards.note(str(problem))}
     if isinstance(problem, CannotPrune | CannotLoad | NotReady):
         return {**quiet(), "settings_note": cards.note(str(problem))}
-    log.error("unexpected", exc_info=problem)
-    return {**quiet(), "settings_note": cards.note(GENERIC)}
+    short = shortage.said(problem)
+    if not short:
+        log.error("unexpected", exc_info=problem)
+    return {**quiet(), "settings_note": cards.note(short or GENERIC)}

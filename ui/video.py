@@ -12,7 +12,7 @@ from script_core.backends import KNOWN
 from script_core.cache import Store
 from script_core.engine import Engine
 from script_core.media import Media, MediaError
-from ui import cards
+from ui import cards, shortage
 from ui.limits import LIMITS, read_either
 from ui.runtime import ONLY_VIDEO, Host, NotReady
 from ui.tokengrid import title_of
@@ -53,7 +53,7 @@ class VideoHandlers:
     def arrived(self, query: Mapping[str, str]) -> View:
         """The page was opened: what a link for this tab says goes into its fields."""
         if not is_link(query):
-            return {}
+            return {"question_note": ""}  # an event has to return something
         settings, notes = from_query(query)
         clip = find_clip(query.get("v_example", "")) or clips()[0]
         view: View = {name: getattr(settings, name) for name in NAMES}
@@ -132,7 +132,11 @@ class VideoHandlers:
             remarks = [*_own_way(settings), *self._remarks(engine, media, example)]
             yield from both(engine, media, settings, example, remarks)
         except Exception as problem:
-            yield {**trouble(problem), "answers": {"state": "failed", "status": "No answer: see the note."}}
+            view = trouble(problem)
+            if shortage.relieved(problem, lambda: self._engine(model).forget()):
+                now = int(dict(zip(NAMES, values, strict=True))["frames"])
+                view["settings_note"] += shortage.offer("video-frames", "video-run", now, "frames")
+            yield {**view, "answers": {"state": "failed", "status": "No answer: see the note."}}
         yield {"stop": {"interactive": False}}
 
     def stopped(self, answers: Mapping[str, Any] | None) -> View:
