@@ -121,9 +121,12 @@ class Facts:
     centre: Tensor  # (b, k, 2) centre of the sticker that owns it (its own centre for background)
 
 
-def choose(owner: np.ndarray, keep: int, rng: np.random.Generator, favour: float) -> np.ndarray:
-    """Indices of `keep` patches in raster order; a sticker's patch is `favour` times as likely as background."""
-    weight = np.where(owner == BACKGROUND, 1.0, favour)
+def choose(owner: np.ndarray, keep: int, rng: np.random.Generator, favour: float, words: int = 1_000) -> np.ndarray:
+    """Indices of `keep` patches in raster order; a sticker's patch is `favour` times as likely as background.
+
+    Owners from the number `words` on are written words, kept whole: a part of one cannot be read.
+    """
+    weight = np.where(owner == BACKGROUND, 1.0, np.where(owner >= words, 1e4, favour))
     keys = rng.random(len(owner)) ** (1.0 / weight)
     return np.sort(np.argpartition(-keys, keep - 1)[:keep]) if keep < len(owner) else np.arange(len(owner))
 

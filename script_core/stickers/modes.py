@@ -86,7 +86,7 @@ class Modes(Tune):
         pool = self.pools[int(rng.random() < 0.5)]
         pictures = pool.draw(max(kit.batch // 3, 1) if whole else kit.batch)
         favour = float(rng.choice([1.0, 3.0]))
-        keep = None if whole else [choose(p.owner, FULL // 4, rng, favour) for p in pictures]
+        keep = None if whole else [choose(p.owner, FULL // 4, rng, favour, len(p.scene.stickers)) for p in pictures]
         raw, kept, facts = visual_batch(pictures, keep)
         facts = moved(facts, kit.device)
         hidden = kit.model.vision(kit.pixels(raw), None if kept is None else kept.to(kit.device))
