@@ -317,7 +317,7 @@ def test_opening_asks_once_and_leaves_links_to_themselves(handlers: VideoHandler
 
 
 def test_a_link_goes_into_the_fields(handlers: VideoHandlers) -> None:
-    assert handlers.arrived({"tab": "video", "question": "is it ?"}) == {}
+    assert handlers.arrived({"tab": "video", "question": "is it ?"}) == {"question_note": ""}
     view = handlers.arrived({"v_example": "drive", "v_each": "16", "v_frames": "16", "v_model": "nonsense"})
     assert view["media"] == str(clips()[1].path) and view["question"] == clips()[1].question
     assert view["each"]["value"] == 16 and view["frames"] == 16 and "model" not in view
