@@ -52,13 +52,17 @@ def _farthest_first(rows: similarity.Rows, k: int) -> np.ndarray:
         picks[step] = best = int(distance.argmax())
         to_best = 1.0 - rows[best]
         # The first pick was by distance to any other token; from here on only picked ones count.
-        distance = to_best if step == 0 else np.minimum(distance, to_best)
-        distance[picks[: step + 1]] = -np.inf
+        distance = to_best if step == 0 else np.minimum(distance, to_best, out=distance)
+        distance[best] = -np.inf  # and a minimum leaves it there
     return picks
 
 
 def _to_nearest_other(rows: similarity.Rows) -> np.ndarray:
-    """Second-smallest distance of each row, the smallest being its own."""
+    """Distance of each row to the closest one that is not itself."""
     if len(rows) < 2:
         return np.zeros(len(rows))
-    return np.array([1.0 - np.partition(rows[i], -2)[-2] for i in range(len(rows))])
+    return np.array([1.0 - _largest_but(rows[i], i) for i in range(len(rows))])
+
+
+def _largest_but(row: np.ndarray, own: int) -> float:
+    return max(row[:own].max(initial=-np.inf), row[own + 1 :].max(initial=-np.inf))
