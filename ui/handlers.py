@@ -17,11 +17,9 @@ from script_core.media import Media, MediaError, read_image
 from script_core.pruners.base import CannotPrune
 from ui import cards, shortage
 from ui.examples import examples, find
-from ui.model_card import chosen, loading
 from ui.pair import both
 from ui.pictures import Pictures
-from ui.runtime import Host, NotReady, title
-from ui.scenes import Scenes
+from ui.runtime import Host, NotReady
 from ui.state import DEFAULTS, NAMES, Unusable, check, from_query
 from ui.state import pruner_of as pruner_of
 from ui.tokengrid import drawn, moving, payload, shown_pictures
@@ -33,6 +31,7 @@ log = logging.getLogger("script")
 View = dict[str, Any]
 
 UNASKED = "what is in the picture ?"
+LARGE = "llava-hf/llava-v1.6-vicuna-7b-hf"  # offered in one click where a GPU can hold it
 
 
 class AskHandlers:
@@ -44,8 +43,7 @@ class AskHandlers:
         self._opening_media: Media | None = None
         self._guard = threading.Lock()
         self.pictures = Pictures()
-        self.scenes = Scenes(host, self.pictures)
-        self._examples = {read_image(example.path).key for example in examples() if example.is_scene}
+        self._scenes = {read_image(example.path).key for example in examples() if example.is_scene}
 
     # ---- events ------------------------------------------------------------------------------------------------
 
@@ -75,14 +73,11 @@ class AskHandlers:
                 yield self._opening_view()
         except Exception as problem:
             yield trouble(problem)
-        offered = self.host.suggested()
-        quick = {"visible": bool(offered), "value": f"Load {title(offered)} for photos"}
-        yield {"badge": cards.badge(*self.host.badge(model)), "quick": quick}
+        offered = not self.host.loaded(LARGE) and not self.host.obstacle(LARGE)
+        yield {"badge": cards.badge(*self.host.badge(model)), "quick": {"visible": offered}}
 
-    def picked(self, name: Any, place: int) -> View:
-        """An example was clicked: its picture and question. A suggested question comes as {"question": text}."""
-        if isinstance(name, Mapping):
-            return {"question": str(name.get("question") or "")}
+    def picked(self, name: str, place: int) -> View:
+        """An example was clicked: its picture and question."""
         example = find(name)
         if example is None:
             return {"media_note": cards.note("There is no such example.")}
@@ -174,33 +169,45 @@ class AskHandlers:
                 value[name] = {**part, "state": "stopped"}
         return {**_busy(False), "answers": {**value, "state": "stopped", "status": "Stopped."}}
 
-    def model_chosen(self, model: str, path: str | None, *values: Any, bits: str = "") -> Iterator[View]:
+    def model_chosen(self, model: str, path: str | None, *values: Any) -> Iterator[View]:
         """Another model in the list: say what it takes; show overlays at once if it is loaded."""
-        yield chosen(self.host, model, bits)
-        if self.host.loaded(model, bits):
+        loaded = self.host.loaded(model)
+        yield {
+            "model_note": cards.note(self.host.about(model), "info"),
+            "load": {"visible": not loaded, "interactive": not self.host.obstacle(model)},
+        }
+        if loaded:
             yield self.looked(model, path, *values, new_picture=True)
             yield {"badge": cards.badge(*self.host.badge(model))}
 
-    def model_loaded(self, model: str, path: str | None, *values: Any, bits: str = "") -> Iterator[View]:
-        """Load was pressed: how far it is; then overlays by the new model, or a sentence and the model from before."""
+    def model_loaded(self, model: str, path: str | None, *values: Any) -> Iterator[View]:
+        """Load was pressed."""
+        yield {
+            "badge": cards.badge("Loading the model ...", "loading"),
+            "model_note": cards.note(f"Loading {model}. This can take minutes; the page stays usable.", "info"),
+        }
         try:
-            yield from loading(self.host, model, bits)
+            self.host.switch(model)
         except Exception as problem:
-            stays = self.host.default
             yield {
                 "model_note": trouble(problem)["settings_note"],
                 "badge": cards.badge(*self.host.badge()),
-                "model": stays,
-                "load": {"visible": False, "interactive": True},
+                "model": self.host.first,
             }
             return
-        yield {"quick": {"visible": False}, "model": model}
+        yield {
+            "model_note": cards.note("Loaded.", "info"),
+            "load": {"visible": False},
+            "quick": {"visible": False},
+            "model": model,
+        }
         yield self.looked(model, path, *values, new_picture=True)
+        yield {"badge": cards.badge(*self.host.badge(model))}
 
     # ---- parts -------------------------------------------------------------------------------------------------
 
     def _remarks(self, engine: Engine, media: Media) -> list[str]:
-        if engine.info.only_stickers and media.key not in self._examples and media.key not in self.scenes:
+        if engine.info.only_stickers and media.key not in self._scenes:
             return [
                 "The embedded model only knows sticker scenes; pick LLaVA-NeXT under Model for photos. "
                 "The overlays are real: they show what Script does with this encoder's features."
