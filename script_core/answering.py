@@ -106,7 +106,7 @@ def answer(backend: Backend, turns: Turns, plan: Plan, max_new_tokens: int, stop
     with turns:
         base = _reset_peak(device)
         started = clock(device)
-        decoding = Decoding(backend, plan.prompt, plan.run)
+        decoding = Decoding(backend, plan.prompt, plan.run, room=max_new_tokens)
         ids = [int(decoding.logits.argmax())]
         prefill_ms = clock(device) - started - decoding.cut_ms
         peak = None if base is None else torch.cuda.max_memory_allocated(device) - base

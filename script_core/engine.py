@@ -24,7 +24,7 @@ from script_core.cache import Store, Turns
 from script_core.fidelity import Comparison, agreement, kl, mean_kl
 from script_core.media import Media, read_media
 from script_core.prefill import Decoding, clock
-from script_core.pruners.base import CannotPrune, InsidePruner, Pruner
+from script_core.pruners.base import NEEDS, CannotPrune, InsidePruner, Pruner
 from script_core.report import Encoded, Event, Finished, Result, Selected
 from script_core.tokens import Query
 from script_core.understanding import QuestionError as QuestionError
@@ -286,7 +286,7 @@ class Engine:
     def _check(self, method: Any) -> None:
         lacking = sorted(method.needs - self.info.offers)
         if lacking:
-            wanted = " and ".join(_NEEDS.get(need, need) for need in lacking)
+            wanted = " and ".join(NEEDS.get(need, need) for need in lacking)
             raise CannotPrune(f"{method.title} needs {wanted}, which {self.info.name} does not offer.")
 
 
@@ -299,14 +299,6 @@ def find_pruner(pruner: AnyPruner) -> Any:
     if pruner not in PRUNERS:
         raise CannotPrune(f"There is no method {pruner!r}; the methods are {', '.join(PRUNERS)}.")
     return PRUNERS[pruner]()
-
-
-_NEEDS = {
-    "joint": "an image-text space of the vision encoder",
-    "cls_attention": "the CLS attention of the vision encoder",
-    "encoder": "the inner states of the vision encoder",
-    "in_model": "access to the language model's layers",
-}
 
 
 def _size(held: Any) -> int:

@@ -255,7 +255,7 @@ def _captured(cosine: Tensor, relevance: Tensor, k: int, floor: float) -> tuple[
         _launch(buffers, floor)  # compiles the kernels, which must not happen inside a capture
         torch.cuda.current_stream().synchronize()
         graph = torch.cuda.CUDAGraph()
-        with torch.cuda.graph(graph):
+        with torch.cuda.graph(graph, capture_error_mode="thread_local"):  # other threads go on using the GPU
             _launch(buffers, floor)
         _graphs[key] = graph, buffers
         while len(_graphs) > CAPTURED:
