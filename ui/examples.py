@@ -10,6 +10,7 @@ from typing import Any
 
 from PIL import Image
 
+from script_core.media import read_image
 from ui.assets import ASSETS
 
 FOLDER = ASSETS / "examples"
@@ -51,6 +52,23 @@ def examples() -> tuple[Example, ...]:
         for entry in listed["photo"]
     ]
     return (*scenes, *photos)
+
+
+def strip() -> dict[str, Any]:
+    """All examples as the value of the page's strip; `media` begins a picture's content address."""
+    items = [
+        {
+            "id": example.id,
+            "question": example.question,
+            "more": list(example.more),
+            "alt": example.alt,
+            "photo": not example.is_scene,
+            "media": read_image(example.path).key[:16],
+            "thumb": {"path": str(example.path), "meta": {"_type": "gradio.FileData"}},
+        }
+        for example in examples()
+    ]
+    return {"items": items}
 
 
 def find(name: str) -> Example | None:

@@ -1,4 +1,5 @@
-/* A strip of example pictures; a click asks. Below it, further questions for the picture that is open. */
+/* A strip of example pictures; a click asks. Below it, further questions for the picture that is open,
+   be it an example or a scene that was just drawn. */
 window.ScriptExamples = (() => {
   "use strict";
 
@@ -13,8 +14,10 @@ window.ScriptExamples = (() => {
       if (row.childElementCount !== items.length) row.replaceChildren(...items.map(button));
       [...row.children].forEach((child, i) => child.setAttribute("aria-pressed", String(items[i].media === media)));
       const chosen = items.find((item) => item.media === media);
-      const questions = chosen ? [chosen.question, ...chosen.more] : [];
-      more.hidden = questions.length < 2;
+      const { scene } = props.value || {};
+      const drawn = scene && scene.media === media;
+      const questions = chosen ? [chosen.question, ...chosen.more] : drawn ? scene.questions : [];
+      more.hidden = questions.length < 2 && !drawn;
       more.replaceChildren(...questions.map((text, place) => chip(text, chosen, place)));
     }
 
@@ -39,7 +42,8 @@ window.ScriptExamples = (() => {
       made.type = "button";
       made.className = "exs-chip";
       made.textContent = text;
-      made.addEventListener("click", () => trigger("select", { index: place, value: item.id }));
+      // A scene that was drawn for this visitor has no name; its question is sent as it is.
+      made.addEventListener("click", () => trigger("select", { index: place, value: item ? item.id : { question: text } }));
       return made;
     }
 
