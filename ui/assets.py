@@ -6,7 +6,7 @@ from pathlib import Path
 
 ASSETS = Path(__file__).resolve().parent.parent / "assets"
 SCRIPTS = (
-    "tokengrid-core.js", "tokengrid-paint.js", "tokengrid.js", "answers.js", "again.js", "examples.js",
+    "tokengrid-core.js", "tokengrid-paint.js", "tokengrid.js", "answers.js", "again.js", "examples.js", "composer.js",
     "compare-core.js", "compare-cell.js", "compare-export.js", "compare.js", "video-core.js", "video.js",
 )  # fmt: skip
 

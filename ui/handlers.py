@@ -20,6 +20,7 @@ from ui.examples import examples, find
 from ui.pair import both
 from ui.pictures import Pictures
 from ui.runtime import Host, NotReady
+from ui.scenes import Scenes
 from ui.state import DEFAULTS, NAMES, Unusable, check, from_query
 from ui.state import pruner_of as pruner_of
 from ui.tokengrid import drawn, moving, payload, shown_pictures
@@ -43,7 +44,8 @@ class AskHandlers:
         self._opening_media: Media | None = None
         self._guard = threading.Lock()
         self.pictures = Pictures()
-        self._scenes = {read_image(example.path).key for example in examples() if example.is_scene}
+        self.scenes = Scenes(host, self.pictures)
+        self._examples = {read_image(example.path).key for example in examples() if example.is_scene}
 
     # ---- events ------------------------------------------------------------------------------------------------
 
@@ -76,8 +78,10 @@ class AskHandlers:
         offered = not self.host.loaded(LARGE) and not self.host.obstacle(LARGE)
         yield {"badge": cards.badge(*self.host.badge(model)), "quick": {"visible": offered}}
 
-    def picked(self, name: str, place: int) -> View:
-        """An example was clicked: its picture and question."""
+    def picked(self, name: Any, place: int) -> View:
+        """An example was clicked: its picture and question. A suggested question comes as {"question": text}."""
+        if isinstance(name, Mapping):
+            return {"question": str(name.get("question") or "")}
         example = find(name)
         if example is None:
             return {"media_note": cards.note("There is no such example.")}
@@ -207,7 +211,7 @@ class AskHandlers:
     # ---- parts -------------------------------------------------------------------------------------------------
 
     def _remarks(self, engine: Engine, media: Media) -> list[str]:
-        if engine.info.only_stickers and media.key not in self._scenes:
+        if engine.info.only_stickers and media.key not in self._examples and media.key not in self.scenes:
             return [
                 "The embedded model only knows sticker scenes; pick LLaVA-NeXT under Model for photos. "
                 "The overlays are real: they show what Script does with this encoder's features."

@@ -78,7 +78,7 @@ def launch_options() -> dict[str, Any]:
     """Arguments of `demo.launch` that are the same wherever the page runs."""
     return {
         "theme": theme(),
-        "css_paths": [ASSETS / "css" / f"{name}.css" for name in ("app", "compare", "video", "science")],
+        "css_paths": [ASSETS / "css" / f"{name}.css" for name in ("app", "composer", "compare", "video", "science")],
         "head": head(),
         "footer_links": ["settings", "api"],
         "max_file_size": f"{LIMITS.max_file_mb}mb",

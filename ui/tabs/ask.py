@@ -8,16 +8,16 @@ from typing import Any
 
 import gradio as gr
 
-from script_core.media import read_image
 from script_core.pruners import PRUNERS
 from ui import cards, share
 from ui.assets import read
 from ui.context import Context, Dial, Picture
-from ui.examples import examples
+from ui.examples import examples, strip
 from ui.gpu import lent_question
 from ui.handlers import LARGE, AskHandlers
 from ui.runtime import title
 from ui.state import ANSWER_LIMIT, DEFAULTS, NAMES
+from ui.tabs import scenes
 from ui.tokengrid import token_grid
 
 TITLE = "Ask"
@@ -32,9 +32,10 @@ def build(ctx: Context) -> dict[str, Any]:
     first = examples()[0]
     handlers = ctx.shared[TITLE] = AskHandlers(ctx.host)
     parts: dict[str, Any] = {}
+    stickers = handlers.scenes.offered()
     with gr.Row(elem_classes=["ask-columns"]):
         with gr.Column(elem_classes=["col-in"], min_width=280, scale=3):
-            parts |= _inputs(first)
+            parts |= _inputs(first, stickers)
             parts |= _setup(ctx)
         with gr.Column(elem_classes=["col-grid"], min_width=300, scale=4):
             parts |= _canvas(handlers)
@@ -42,12 +43,13 @@ def build(ctx: Context) -> dict[str, Any]:
             parts |= _outputs()
             parts |= share.build()
     with gr.Row(elem_classes=["ask-more"]), gr.Column(min_width=280):
+        parts |= scenes.panels(stickers)
         parts |= _advanced()
     parts["badge"] = ctx.badge
     return parts
 
 
-def _inputs(first: Any) -> dict[str, Any]:
+def _inputs(first: Any, stickers: bool) -> dict[str, Any]:
     media = Picture(
         value=str(first.path),
         label="Picture",
@@ -59,14 +61,15 @@ def _inputs(first: Any) -> dict[str, Any]:
         buttons=["fullscreen"],
     )
     media_note = gr.HTML("", elem_id="ask-media-note", apply_default_css=False)
-    strip = gr.HTML(
-        value=_strip(),
+    shown = gr.HTML(
+        value=strip(),
         html_template=read("html/examples.html"),
         js_on_load=_EXAMPLES_ON_LOAD,
         elem_id="ask-examples",
         apply_default_css=False,
         grid_id="ask-grid",
     )
+    others = scenes.buttons(stickers)
     question = gr.Textbox(
         value=first.question,
         label="Question",
@@ -81,25 +84,9 @@ def _inputs(first: Any) -> dict[str, Any]:
         ask = gr.Button("Ask", variant="primary", elem_id="ask-run", min_width=80, scale=3)
         stop = gr.Button("Stop", elem_id="ask-stop", interactive=False, min_width=60, scale=1)
     return {
-        "media": media, "media_note": media_note, "examples": strip, "question": question,
-        "question_note": question_note, "ask": ask, "stop": stop,
+        "media": media, "media_note": media_note, "examples": shown, "question": question,
+        "question_note": question_note, "ask": ask, "stop": stop, **others,
     }  # fmt: skip
-
-
-def _strip() -> dict[str, Any]:
-    items = [
-        {
-            "id": example.id,
-            "question": example.question,
-            "more": list(example.more),
-            "alt": example.alt,
-            "photo": not example.is_scene,
-            "media": read_image(example.path).key[:16],
-            "thumb": {"path": str(example.path), "meta": {"_type": "gradio.FileData"}},
-        }
-        for example in examples()
-    ]
-    return {"items": items}
 
 
 def _canvas(handlers: AskHandlers) -> dict[str, Any]:
@@ -206,6 +193,10 @@ def bind(ctx: Context, parts: dict[str, Any]) -> None:
     shown = [parts[name] for name in ("grid", "budget", "media_note", "question_note", "settings_note")]
     new = _once(lambda *given: handlers.looked(*given, new_picture=True), parts)
     parts["media"].input(new, values, shown, trigger_mode="always_last", **lane, **quiet)
+    scenes.bind(
+        parts, handlers.scenes, lambda view: _placed(view, parts),
+        lambda event: event.then(new, values, shown, **lane, **quiet), [pressed, followed],
+    )  # fmt: skip
     look = _once(handlers.looked, parts)
     for name in ("scope", "flip", "newlines", "method"):
         parts[name].input(look, values, shown, trigger_mode="always_last", **free)
@@ -246,7 +237,7 @@ def _query(request: gr.Request | None) -> dict[str, str]:
 
 def _pick(handlers: AskHandlers, parts: dict[str, Any]) -> Callable[..., dict[Any, Any]]:
     def pick(event: gr.SelectData) -> dict[Any, Any]:
-        return _placed(handlers.picked(str(event.value), int(event.index)), parts)
+        return _placed(handlers.picked(event.value, int(event.index)), parts)
 
     return pick
 
@@ -275,7 +266,7 @@ def _once(handler: Callable[..., Any], parts: dict[str, Any]) -> Callable[..., d
 
 def _placed(view: dict[str, Any], parts: dict[str, Any]) -> dict[Any, Any]:
     """Names -> components; a dict of properties becomes an update, except where the value itself is a dict."""
-    plain = ("grid", "answers", "examples")
+    plain = ("grid", "answers", "examples", "composer")
     return {
         parts[name]: gr.update(**value) if isinstance(value, dict) and name not in plain else value
         for name, value in view.items()
