@@ -382,7 +382,8 @@ def test_the_ask_tab_answers_over_a_cluster() -> None:
     host.start()
     host.wait()
     assert host.choices() == [("Stickers, 576 tokens", "stickers")] and host.badge()[1] == "ready"
-    assert host.obstacle("stickers-anyres") and not host.loaded("stickers-anyres")
+    assert host.obstacle("llava-hf/llava-v1.6-vicuna-7b-hf") and not host.loaded("llava-hf/llava-v1.6-vicuna-7b-hf")
+    assert not isinstance(host.engine("stickers-video"), RemoteEngine)  # nobody serves it, so the page does
     assert isinstance(host.engine(), RemoteEngine) and host.engine(newlines="row").newlines == "row"
     handlers = AskHandlers(host)
     example = read_example()

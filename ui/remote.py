@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from ui.runtime import ONLY_VIDEO, Host, title
+from ui.runtime import EMBEDDED_TITLES, ONLY_VIDEO, Host, title
 
 if TYPE_CHECKING:
     from script_core.engine import Engine
@@ -16,7 +16,11 @@ T = TypeVar("T")
 
 @dataclass
 class RemoteHost(Host):
-    """The models that a cluster's workers serve, under the same names. Visitors load none: workers have theirs."""
+    """The models that a cluster's workers serve, under the same names. Visitors load none: workers have theirs.
+
+    An embedded model that the workers do not serve and some part of the page wants all the same, such as the one for
+    videos, runs in this process.
+    """
 
     cluster: Any = None
     _frames: dict[str, int] = field(default_factory=dict)  # of the served models, in order
@@ -33,16 +37,18 @@ class RemoteHost(Host):
     def describes_other(self, other: Host) -> bool:
         return True
 
-    def loaded(self, name: str) -> bool:
-        return name in self._frames
+    def loaded(self, name: str, bits: str | None = None) -> bool:
+        return name in self._frames or name in EMBEDDED_TITLES
 
     def choices(self) -> list[tuple[str, str]]:
         return [(title(name), name) for name in self._frames if name not in ONLY_VIDEO]
 
     def video_choices(self) -> list[tuple[str, str]]:
-        return [(title(name), name) for name, frames in self._frames.items() if frames]
+        return [(title(name), name) for name, frames in self._frames.items() if frames] or [
+            (title(name), name) for name in ONLY_VIDEO
+        ]
 
-    def obstacle(self, name: str) -> str:
+    def obstacle(self, name: str, bits: str = "") -> str:
         return "" if self.loaded(name) else f"The workers do not serve {name}; they serve {', '.join(self._frames)}."
 
     @property
@@ -51,6 +57,8 @@ class RemoteHost(Host):
         return _here
 
     def _load(self, name: str) -> Engine:
+        if name not in self._frames:
+            return super()._load(name)
         engine: Engine = self.cluster.engine(name, held_bytes=self.cache_mb << 20)
         self._engines[name] = engine
         return engine

@@ -54,16 +54,17 @@ def connect(address: str, wait_s: float = WAIT_S) -> RayCluster:
             ray.init(address=where, log_to_driver=False, configure_logging=False)
         except (ConnectionError, RuntimeError, ValueError, OSError) as error:
             raise Unreachable(
-                f"There is no Ray cluster at {where}, or this machine is not part of it; "
-                "run `ray start --address=HOST:6379` here first."
+                f"There is no Ray cluster at {where}, or this machine is not part of it, or it has another token; "
+                "run `ray start --address=HOST:6379` here first, with RAY_AUTH_MODE and the token as there."
             ) from error
+    logging.getLogger("ray.serve").setLevel(logging.ERROR)  # it tells of each worker that comes and goes
     ends = time.monotonic() + wait_s
     while True:
         try:
             cluster = RayCluster(serve.get_app_handle(name))
             cluster.describe(max(1.0, ends - time.monotonic()))
             return cluster
-        except (RayServeException, RuntimeError) as error:  # not deployed yet, or no worker up yet
+        except (RayServeException, RuntimeError, Lost) as error:  # not deployed yet, or no worker up yet
             if time.monotonic() > ends:
                 raise Unreachable(
                     f"The cluster has no application {name!r} that answers; see `serve status`."

@@ -15,7 +15,7 @@ from script_core.report import Finished, Text
 from script_core.serving.messages import Sent
 
 T = TypeVar("T")
-TRIES = 4
+TRIES = 3  # few: a question that itself kills workers would take one with each try
 
 BEGAN_AGAIN = "A model worker failed during this answer and another one gave it again; the times are the second one's."
 
