@@ -28,7 +28,11 @@ def arguments(argv: list[str] | None = None) -> argparse.Namespace:
         description="Ask a picture a question and see which visual tokens the answer needed."
     )
     parser.add_argument("--profile", choices=list(MANIFEST.profiles), help="a way of running from the Spacefile")
-    parser.add_argument("--model", help="a checkpoint folder or a hub id; default: the profile's")
+    parser.add_argument(
+        "--model", help="a name from the Spacefile, a hub id or a checkpoint folder; default: the profile's"
+    )
+    parser.add_argument("--device", help="cpu, cuda, or auto for all GPUs; default: the profile's")
+    parser.add_argument("--quantize", default="", choices=["8bit", "4bit"], help="weights of fewer bits")
     parser.add_argument(
         "--engine", help="workers elsewhere: ray://auto or ray://host:6379 (needs requirements-ray.txt)"
     )
@@ -41,7 +45,9 @@ def arguments(argv: list[str] | None = None) -> argparse.Namespace:
     options.profile = options.profile or gpu.profile_of(os.environ)
     profile = MANIFEST.profile(options.profile)
     if not options.engine:
-        options.model = options.model or MANIFEST.models[profile.model].source
+        named = MANIFEST.models.get(options.model or profile.model)
+        options.model = named.source if named else options.model
+    options.device = options.device or profile.device
     options.host = options.host or profile.host
     return options
 
@@ -52,7 +58,7 @@ def host_for(options: argparse.Namespace) -> Host:
         return connected(options.engine, options.model, LIMITS.cache_mb)
     profile = MANIFEST.profile(options.profile)
     return Host(
-        options.model, device=profile.device, loads=profile.loads, cache_mb=LIMITS.cache_mb,
+        options.model, device=options.device, bits=options.quantize, loads=profile.loads, cache_mb=LIMITS.cache_mb,
         revisions=MANIFEST.revisions(), gpu_seconds=profile.max_duration_s,
     )  # fmt: skip
 

@@ -13,13 +13,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
+from script_core.backends import SMALL
+from script_core.backends.machine import Machine
 from script_core.engine import Engine
 from script_core.pruners import PRUNERS
 from script_core.pruners.base import split_budget
 from ui import cards, page
 from ui.examples import examples, find
 from ui.handlers import AskHandlers, pruner_of
-from ui.runtime import Host, NotReady
+from ui.runtime import LARGE, Host, NotReady
 from ui.state import DEFAULTS, NAMES, Settings, Unusable, check, from_query, to_query
 from ui.tokengrid import keep, neighbours, payload, shown_pictures
 
@@ -279,29 +281,35 @@ def test_a_model_that_was_not_loaded_is_a_sentence(handlers: AskHandlers) -> Non
         handlers.host.engine("llava-hf/llava-v1.6-vicuna-7b-hf")
 
 
-def test_without_a_gpu_a_large_model_is_refused_before_any_download(
-    handlers: AskHandlers, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
-    views = list(handlers.model_loaded("llava-hf/llava-v1.6-vicuna-7b-hf", FIRST, *values()))
-    assert "no GPU" in merged(views)["model_note"]
+def test_without_room_a_large_model_is_refused_before_any_download() -> None:
+    host = Host(device="cpu", look=lambda: Machine((), 9_000_000_000, 1 << 40))
+    host.start()
+    handlers = AskHandlers(host)
+    views = merged(handlers.model_loaded("llava-hf/llava-v1.6-vicuna-7b-hf", FIRST, *values()))
+    assert "no GPU" in views["model_note"] and "choose LLaVA-OneVision 0.5B" in views["model_note"]
+    assert views["model"] == "stickers"
     chosen = merged(handlers.model_chosen("llava-hf/llava-v1.6-vicuna-7b-hf", FIRST, *values()))
     assert "GB" in chosen["model_note"] and chosen["load"] == {"visible": True, "interactive": False}
+    assert chosen["bits"] == {"visible": True}
+    assert merged(handlers.model_chosen("stickers", FIRST, *values()))["bits"] == {"visible": False}
 
 
-def test_a_gpu_that_can_hold_it_brings_the_large_model_in_one_click(
-    handlers: AskHandlers, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    def opened() -> object:
-        return merged(handlers.opened({}, "", FIRST, *values()))["quick"]
+def test_a_machine_that_can_hold_one_brings_a_model_for_photos_in_one_click(monkeypatch: pytest.MonkeyPatch) -> None:
+    def opened(free: int) -> Any:
+        host = Host(look=lambda: Machine((), free, 1 << 40))
+        host.start()
+        return merged(AskHandlers(host).opened({}, "", FIRST, *values()))["quick"]
 
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
-    assert opened() == {"visible": False}
+    assert opened(2_000_000_000)["visible"] is False
+    assert opened(30_000_000_000) == {"visible": True, "value": "Load LLaVA-OneVision 0.5B for photos"}
+
+
+def test_the_model_for_photos_is_the_largest_that_fits(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
-    monkeypatch.setattr(torch.cuda, "mem_get_info", lambda: (8e9, 8e9))
-    assert opened() == {"visible": False}
-    monkeypatch.setattr(torch.cuda, "mem_get_info", lambda: (80e9, 80e9))
-    assert opened() == {"visible": True}
+    for free, name in ((3e9, ""), (8e9, SMALL), (80e9, LARGE)):
+        assert Host(look=lambda free=free: Machine((int(free),), 1 << 40, 1 << 40)).suggested() == name
+    assert Host(look=lambda: Machine((int(80e9),), 1 << 40, 1 << 20)).suggested() == LARGE  # asked again when loading
 
 
 # ---- the canvas's payload ----------------------------------------------------------------------------------------

@@ -8,9 +8,12 @@ from typing import Any
 
 import gradio as gr
 
+from script_core.backends.progress import PHASES
 from script_core.counters import Counters
 from ui.assets import read
+from ui.loading import Load, title
 
+_PHASES = ("look up", "download", "read weights", "onto the device", "ready")  # in the order of `PHASES`
 _ANSWERS_ON_LOAD = "window.ScriptAnswers.mount(element, {props, watch});"
 
 
@@ -132,3 +135,23 @@ def note(text: str, kind: str = "error") -> str:
 def badge(text: str, state: str) -> str:
     """What is loaded and ready, for the page's head. state: "loading", "ready" or "failed"."""
     return f'<span class="badge badge-{state}" data-state="{state}"><i aria-hidden="true"></i>{escape(text)}</span>'
+
+
+def loading(load: Load) -> str:
+    """A load that is under way: its phases, the one that it is in, and how far that is."""
+    step, at = load.step, PHASES.index(load.step.phase)
+    phases = "".join(
+        f'<li class="{"done" if number < at else "now" if number == at else "next"}">{label}</li>'
+        for number, label in enumerate(_PHASES)
+    )
+    share = "" if step.share is None else f' value="{step.share:.4f}"'
+    return (
+        f'<div class="load" data-phase="{step.phase}"><p><b>{escape(title(load.name))}</b>{_bits(load.bits)}: '
+        f'<span class="load-said">{escape(step.said())}</span></p>'
+        f'<progress max="1"{share} aria-label="{escape(load.said())}"></progress><ol>{phases}</ol>'
+        "<p>The page stays usable meanwhile.</p></div>"
+    )
+
+
+def _bits(bits: str) -> str:
+    return f", {bits[0]}-bit weights" if bits else ""

@@ -17,9 +17,10 @@ from script_core.media import Media, MediaError, read_image
 from script_core.pruners.base import CannotPrune
 from ui import cards, shortage
 from ui.examples import examples, find
+from ui.model_card import chosen, loading
 from ui.pair import both
 from ui.pictures import Pictures
-from ui.runtime import Host, NotReady
+from ui.runtime import Host, NotReady, title
 from ui.scenes import Scenes
 from ui.state import DEFAULTS, NAMES, Unusable, check, from_query
 from ui.state import pruner_of as pruner_of
@@ -32,7 +33,6 @@ log = logging.getLogger("script")
 View = dict[str, Any]
 
 UNASKED = "what is in the picture ?"
-LARGE = "llava-hf/llava-v1.6-vicuna-7b-hf"  # offered in one click where a GPU can hold it
 
 
 class AskHandlers:
@@ -75,8 +75,9 @@ class AskHandlers:
                 yield self._opening_view()
         except Exception as problem:
             yield trouble(problem)
-        offered = not self.host.loaded(LARGE) and not self.host.obstacle(LARGE)
-        yield {"badge": cards.badge(*self.host.badge(model)), "quick": {"visible": offered}}
+        offered = self.host.suggested()
+        quick = {"visible": bool(offered), "value": f"Load {title(offered)} for photos"}
+        yield {"badge": cards.badge(*self.host.badge(model)), "quick": quick}
 
     def picked(self, name: Any, place: int) -> View:
         """An example was clicked: its picture and question. A suggested question comes as {"question": text}."""
@@ -173,40 +174,28 @@ class AskHandlers:
                 value[name] = {**part, "state": "stopped"}
         return {**_busy(False), "answers": {**value, "state": "stopped", "status": "Stopped."}}
 
-    def model_chosen(self, model: str, path: str | None, *values: Any) -> Iterator[View]:
+    def model_chosen(self, model: str, path: str | None, *values: Any, bits: str = "") -> Iterator[View]:
         """Another model in the list: say what it takes; show overlays at once if it is loaded."""
-        loaded = self.host.loaded(model)
-        yield {
-            "model_note": cards.note(self.host.about(model), "info"),
-            "load": {"visible": not loaded, "interactive": not self.host.obstacle(model)},
-        }
-        if loaded:
+        yield chosen(self.host, model, bits)
+        if self.host.loaded(model, bits):
             yield self.looked(model, path, *values, new_picture=True)
             yield {"badge": cards.badge(*self.host.badge(model))}
 
-    def model_loaded(self, model: str, path: str | None, *values: Any) -> Iterator[View]:
-        """Load was pressed."""
-        yield {
-            "badge": cards.badge("Loading the model ...", "loading"),
-            "model_note": cards.note(f"Loading {model}. This can take minutes; the page stays usable.", "info"),
-        }
+    def model_loaded(self, model: str, path: str | None, *values: Any, bits: str = "") -> Iterator[View]:
+        """Load was pressed: how far it is; then overlays by the new model, or a sentence and the model from before."""
         try:
-            self.host.switch(model)
+            yield from loading(self.host, model, bits)
         except Exception as problem:
+            stays = self.host.default
             yield {
                 "model_note": trouble(problem)["settings_note"],
                 "badge": cards.badge(*self.host.badge()),
-                "model": self.host.first,
+                "model": stays,
+                "load": {"visible": False, "interactive": True},
             }
             return
-        yield {
-            "model_note": cards.note("Loaded.", "info"),
-            "load": {"visible": False},
-            "quick": {"visible": False},
-            "model": model,
-        }
+        yield {"quick": {"visible": False}, "model": model}
         yield self.looked(model, path, *values, new_picture=True)
-        yield {"badge": cards.badge(*self.host.badge(model))}
 
     # ---- parts -------------------------------------------------------------------------------------------------
 

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import gradio as gr
 
-from ui import api, cards
+from ui import api, cards, model_card
 from ui.assets import ASSETS, head
 from ui.context import Context, Tab
 from ui.guard import GuardedBlocks
@@ -47,7 +47,12 @@ def build(host: Host, tabs: Sequence[Tab] = TABS) -> gr.Blocks:
             wanted = request.query_params.get("tab", "") if request else ""
             return gr.Tabs(selected=wanted) if wanted in names else gr.skip()
 
-        demo.load(chosen, None, views, show_progress="hidden", api_visibility="private")
+        def watched() -> Iterator[str]:
+            yield from model_card.watch(host)
+
+        quiet = {"show_progress": "hidden", "api_visibility": "private"}
+        demo.load(chosen, None, views, **quiet)
+        demo.load(watched, None, badge, concurrency_limit=None, **quiet)
     demo.queue(max_size=LIMITS.queue_max, default_concurrency_limit=4, api_open=False)
     demo.script_context = ctx
     return demo
@@ -78,7 +83,9 @@ def launch_options() -> dict[str, Any]:
     """Arguments of `demo.launch` that are the same wherever the page runs."""
     return {
         "theme": theme(),
-        "css_paths": [ASSETS / "css" / f"{name}.css" for name in ("app", "composer", "compare", "video", "science")],
+        "css_paths": [
+            ASSETS / "css" / f"{name}.css" for name in ("app", "composer", "compare", "video", "science", "loading")
+        ],
         "head": head(),
         "footer_links": ["settings", "api"],
         "max_file_size": f"{LIMITS.max_file_mb}mb",

@@ -121,18 +121,22 @@ def read(located: Located, *, frames: int | None = None, pool_mode: str | None =
     """The backend, its weights in memory. Raises `CannotLoad`."""
     if pool_mode is not None and located.family != "llava_qwen":
         raise CannotLoad("Only LLaVA-Video's frames can be pooled in several ways; leave pool_mode out.")
-    name, source = located.wish.name, str(located.folder)
     told(Step("read"))
-    if located.family in FAMILIES:
-        module, member = FAMILIES[located.family]
-        maker: Any = getattr(import_module(f"script_core.backends.{module}"), member)
-        parts = maker.load(source, located.placement, told).named(located.title, name)
-        more = {} if pool_mode is None else {"pool_mode": pool_mode}
-        made = maker(parts, frames=frames, **more)
-    else:
-        made = _clip_llava(located, frames, told)
+    try:
+        made = _made(located, frames, pool_mode, told)
+    except CannotLoad as problem:  # by the name that it was asked for, not by where the hub's cache is
+        raise CannotLoad(str(problem).replace(str(located.folder), located.wish.name)) from problem
     told(Step("ready"))
     return made
+
+
+def _made(located: Located, frames: int | None, pool_mode: str | None, told: Told) -> Backend:
+    if located.family not in FAMILIES:
+        return _clip_llava(located, frames, told)
+    module, member = FAMILIES[located.family]
+    maker: Any = getattr(import_module(f"script_core.backends.{module}"), member)
+    parts = maker.load(str(located.folder), located.placement, told).named(located.title, located.wish.name)
+    return maker(parts, frames=frames, **({} if pool_mode is None else {"pool_mode": pool_mode}))
 
 
 def _clip_llava(located: Located, frames: int | None, told: Told) -> Backend:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from importlib.util import find_spec
@@ -13,9 +14,10 @@ from torch import nn
 from script_core.backends.base import CannotLoad
 from script_core.backends.known import BITS
 
-# What pruning reads must stay as it is: everything but the language model's linear layers.
+# What pruning reads must stay as it is: everything but the language model's linear layers. transformers matches these
+# from the start of a module's name, or as its end.
 WHOLE = [
-    "vision_tower", "image_tower", "video_tower", "visual", "multi_modal_projector", "embed_tokens", "lm_head",
+    r"model\.(vision_tower|image_tower|video_tower|visual|multi_modal_projector)", "lm_head",
 ]  # fmt: skip
 LAYERS = "model.language_model.layers"
 
@@ -129,6 +131,7 @@ def place(device: str, dtype: torch.dtype, bits: str = "", gpus: Sequence[int] =
 def _fewer(bits: str, dtype: torch.dtype) -> Any:
     from transformers import BitsAndBytesConfig
 
+    logging.getLogger("bitsandbytes").setLevel(logging.ERROR)  # it says at every product that it casts the inputs
     if bits == "8bit":
         return BitsAndBytesConfig(load_in_8bit=True, llm_int8_skip_modules=WHOLE)
     return BitsAndBytesConfig(

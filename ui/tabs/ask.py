@@ -9,13 +9,12 @@ from typing import Any
 import gradio as gr
 
 from script_core.pruners import PRUNERS
-from ui import cards, share
+from ui import cards, model_card, share
 from ui.assets import read
 from ui.context import Context, Dial, Picture
 from ui.examples import examples, strip
 from ui.gpu import lent_question
-from ui.handlers import LARGE, AskHandlers
-from ui.runtime import title
+from ui.handlers import AskHandlers
 from ui.state import ANSWER_LIMIT, DEFAULTS, NAMES
 from ui.tabs import scenes
 from ui.tokengrid import token_grid
@@ -126,10 +125,9 @@ def _setup(ctx: Context) -> dict[str, Any]:
             ctx.host.choices(), value=ctx.host.first, label="Model", elem_id="ask-model", filterable=False,
             elem_classes=["ask-choice"],
         )  # fmt: skip
-        model_note = gr.HTML("", elem_id="ask-model-note", apply_default_css=False)
-        load = gr.Button("Load this model", visible=False, elem_id="ask-load")
-        quick = gr.Button(f"Load {title(LARGE)} for photos", visible=False, elem_id="ask-quick")
-    return {"method": method, "model": model, "model_note": model_note, "load": load, "quick": quick}
+        card = model_card.build("ask")
+        quick = gr.Button("Load a model for photos", visible=False, elem_id="ask-quick")
+    return {"method": method, "model": model, "quick": quick, **card}
 
 
 def _advanced() -> dict[str, Any]:
@@ -202,13 +200,28 @@ def bind(ctx: Context, parts: dict[str, Any]) -> None:
         parts[name].input(look, values, shown, trigger_mode="always_last", **free)
     parts["grid"].recompute(look, values, shown, trigger_mode="always_last", **free)
 
-    modelled = [*shown, parts["model_note"], parts["load"], parts["quick"], parts["badge"]]
-    parts["model"].input(_stream(handlers.model_chosen, parts), values, modelled, **lane, **quiet)
-    parts["load"].click(_stream(handlers.model_loaded, parts), values, [*modelled, parts["model"]], **lane, **quiet)
-    large = _stream(lambda _, *given: handlers.model_loaded(LARGE, *given), parts)
-    parts["quick"].click(large, values, [*modelled, parts["model"]], **lane, **quiet)
+    _bind_models(ctx, handlers, parts, values, shown, free)
     share.bind(ctx, parts)
     _bind_opening(ctx, handlers, parts, values, streamed, free)
+
+
+def _bind_models(
+    ctx: Context,
+    handlers: AskHandlers,
+    parts: dict[str, Any],
+    values: list[Any],
+    shown: list[Any],
+    free: dict[str, Any],
+) -> None:
+    """Not in the model's lane: questions are answered while a model is being loaded."""
+    outputs = [*shown, *(parts[name] for name in ("model_note", "bits", "load", "quick", "badge", "model"))]
+    given = [parts["bits"], *values]
+    choose = _stream(lambda bits, *rest: handlers.model_chosen(*rest, bits=bits), parts)
+    gr.on([parts["model"].input, parts["bits"].input], choose, given, outputs, trigger_mode="always_last", **free)
+    load = _stream(lambda bits, *rest: handlers.model_loaded(*rest, bits=bits), parts)
+    parts["load"].click(load, given, outputs, **free)
+    quick = _stream(lambda _, *rest: handlers.model_loaded(ctx.host.suggested(), *rest), parts)
+    parts["quick"].click(quick, values, outputs, **free)
 
 
 def _bind_opening(
