@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from ui.runtime import EMBEDDED_TITLES, ONLY_VIDEO, Host, title
+from ui.runtime import EMBEDDED_TITLES, ONLY_VIDEO, Host, NotReady, title
 
 if TYPE_CHECKING:
     from script_core.engine import Engine
@@ -50,6 +50,12 @@ class RemoteHost(Host):
 
     def obstacle(self, name: str, bits: str = "") -> str:
         return "" if self.loaded(name) else f"The workers do not serve {name}; they serve {', '.join(self._frames)}."
+
+    def follow(self, name: str, bits: str = "") -> Iterator[Any]:
+        """Nothing to wait for: a model is served or it is not."""
+        if obstacle := self.obstacle(name):
+            raise NotReady(obstacle)
+        return iter(())
 
     @property
     def swift(self) -> Any:
