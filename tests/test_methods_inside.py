@@ -20,7 +20,7 @@ from script_core.pruners.inside import Run, at_depth
 from script_core.pruners.pdrop import PDrop
 from script_core.pruners.sparsevlm import SparseVLM
 from tests.made import clustered
-from tests.test_engine import QUESTION, layer_by_layer
+from tests.recomputed import QUESTION, layer_by_layer
 from tests.tiny import picture
 
 METHODS = [FastV(), PDrop(), SparseVLM()]

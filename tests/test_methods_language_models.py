@@ -12,7 +12,7 @@ from script_core.engine import Engine
 from script_core.pruners import PRUNERS
 from script_core.pruners.sparsevlm import SparseVLM, raters
 from tests import tiny
-from tests.test_engine import QUESTION, layer_by_layer
+from tests.recomputed import QUESTION, layer_by_layer
 from tests.test_methods_inside import start
 
 INSIDE = [name for name, method in PRUNERS.items() if method.acts == "inside"]
