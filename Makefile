@@ -4,7 +4,7 @@ VENV   := .venv
 BIN    := $(VENV)/bin
 PORT   ?= 7860
 
-.PHONY: demo test check format bench train screenshots browser soak clean
+.PHONY: demo test check format bench train screenshots browser soak ray clean
 
 demo: $(VENV)/.demo   ## install and serve the page at http://127.0.0.1:7860
 	$(BIN)/python app.py --port $(PORT)
@@ -32,6 +32,9 @@ soak: $(VENV)/.dev    ## thousands of broken files and calls, then a crowd of vi
 	SOAK_ROUNDS=2500 $(BIN)/python -m pytest -q tests/test_security.py -k "mutated or nonsense"
 	$(BIN)/python -m tests.soak
 
+ray: $(VENV)-ray/.ray ## workers in a local Ray cluster: answers, streams, deaths (minutes; installs Ray beside .venv)
+	$(VENV)-ray/bin/python -m tests.cluster
+
 screenshots: $(VENV)/.dev browser
 	$(BIN)/python -m ui.screenshots --out screenshots
 
@@ -50,5 +53,10 @@ $(VENV)/.dev: $(VENV)/.demo requirements-dev.txt
 	$(BIN)/pip install --quiet -r requirements-dev.txt
 	@touch $@
 
+$(VENV)-ray/.ray: requirements.txt requirements-ray.txt
+	@$(PYTHON) -m venv $(VENV)-ray
+	$(VENV)-ray/bin/pip install --quiet -r requirements.txt -r requirements-ray.txt
+	@touch $@
+
 clean:
-	rm -rf $(VENV) runs screenshots .pytest_cache .mypy_cache .ruff_cache
+	rm -rf $(VENV) $(VENV)-ray runs screenshots .pytest_cache .mypy_cache .ruff_cache
