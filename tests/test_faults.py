@@ -10,13 +10,16 @@ import threading
 import time
 import weakref
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 from urllib.parse import urlsplit
 
 import gradio
+import numpy as np
 import pytest
 import torch
+from PIL import Image
 
 from script_core.engine import Engine
 from script_core.prefill import Decoding
@@ -28,6 +31,7 @@ from ui.runtime import Host
 from ui.state import NAMES, Settings
 
 QUESTION = "is there a dog ?"
+FIRST = examples()[0].path
 PATIENCE = 30.0  # seconds for what takes milliseconds on an idle machine
 
 
@@ -141,11 +145,11 @@ def host() -> Host:
     return made
 
 
-def asked(handlers: AskHandlers, **changes: Any) -> dict[str, Any]:
+def asked(handlers: AskHandlers, path: Path = FIRST, **changes: Any) -> dict[str, Any]:
     settings = Settings(question=QUESTION, answer_tokens=2, budget=64).but(**changes)
     values = [getattr(settings, name) for name in NAMES]
     merged: dict[str, Any] = {}
-    for view in handlers.ask("", str(examples()[0].path), *values):
+    for view in handlers.ask("", str(path), *values):
         merged |= view
     return merged
 
@@ -229,14 +233,15 @@ def test_an_upload_to_a_full_disk_gets_a_sentence_and_the_page_lives(
 
 
 def test_a_picture_that_cannot_be_shown_for_want_of_room_gets_a_sentence(
-    host: Host, served: SimpleNamespace, monkeypatch: pytest.MonkeyPatch
+    host: Host, served: SimpleNamespace, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    handlers = AskHandlers(host)
+    handlers, new = AskHandlers(host), tmp_path / "new.png"
+    Image.fromarray(np.random.default_rng(8).integers(0, 256, (64, 64, 3), dtype=np.uint8)).save(new)
     with monkeypatch.context() as patched:
         patched.setattr(tokengrid.processing_utils, "save_pil_to_cache", full)
-        view = asked(handlers)
+        view = asked(handlers, new)
         assert "disk is full" in view["settings_note"] and "secret" not in str(view)
-    assert asked(handlers)["answers"]["state"] == "done"
+    assert asked(handlers, new)["answers"]["state"] == "done"
 
     async def out(*given: Any, **named: Any) -> None:
         full()
