@@ -49,8 +49,8 @@ class Modes(Tune):
 
     def __init__(self, kit: Kit) -> None:
         super().__init__(kit)
-        self.recipe = Recipe(mix=HARD_MIX, words=0.4, duplicates=0.4, negatives=NEGATIVES)
-        hard = Recipe((1, 16), (0.06, 0.48), 0.4, HARD_MIX, words=0.4, negatives=NEGATIVES)
+        self.recipe = Recipe(mix=HARD_MIX, words=0.1, duplicates=0.4, negatives=NEGATIVES)
+        hard = Recipe((1, 16), (0.06, 0.48), 0.4, HARD_MIX, words=0.1, negatives=NEGATIVES)
         self.pools = (kit.pool(self.recipe, 336, 5, size=384), kit.pool(hard, 336, 6, size=384))
         self.logic = Recipe((1, 12), duplicates=0.5, mix=LOGIC_MIX, words=0.2, negatives=NEGATIVES)
         self.high = Recipe((3, 14), (0.036, 0.09), 0.3, HIGH_MIX, 6, negatives=NEGATIVES)
