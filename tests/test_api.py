@@ -52,10 +52,11 @@ def test_the_pages_own_events_cannot_be_called(server: SimpleNamespace) -> None:
         server.client.predict(api_name="/arrived")
 
 
-def test_endpoints_share_the_pages_lane(server: SimpleNamespace) -> None:
+def test_all_that_asks_the_model_waits_in_one_line(server: SimpleNamespace) -> None:
     by_name = {fn.api_name: fn for fn in server.demo.fns.values()}
-    for name in ("answer", "explain", "compare"):
-        assert by_name[name].concurrency_id == "model" and by_name[name].concurrency_limit == 1
+    asking = [fn for fn in server.demo.fns.values() if fn.concurrency_id == "model"]
+    assert {by_name[name] for name in ("answer", "explain", "compare")} < set(asking) and len(asking) > 10
+    assert {fn.concurrency_limit for fn in asking} == {load().limits.model_lanes}
     for name in ("calculate", "methods", "models"):
         assert by_name[name].concurrency_limit is None
 

@@ -29,7 +29,7 @@ from ui.examples import examples
 from ui.given import Picture, picture
 from ui.guard import Allowance, address_of
 from ui.handlers import GENERIC, pruner_of
-from ui.limits import LIMITS
+from ui.limits import LANE, LIMITS
 from ui.runtime import Host, NotReady
 from ui.state import DEFAULTS, Settings, Unusable, check
 
@@ -283,8 +283,7 @@ def spoken(fn: Callable[..., Any]) -> Callable[..., Any]:
 def build(ctx: Context) -> None:
     """Declare the endpoints on the page that is being built. Those that need the model wait in its line."""
     calls = Endpoints(ctx.host)
-    lane: dict[str, Any] = {"concurrency_id": "model", "concurrency_limit": LIMITS.model_lanes}
     for fn in (calls.answer, calls.explain, calls.compare):
-        gr.api(spoken(fn), api_name=fn.__name__, **lane)
+        gr.api(spoken(fn), api_name=fn.__name__, **LANE)
     for fn in (calls.calculate, calls.methods, calls.models):
         gr.api(spoken(fn), api_name=fn.__name__, concurrency_limit=None)

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 from script_core.media import Media, read_image, read_media
 from script_core.spacefile.manifest import load
 
 MANIFEST = load()
 LIMITS = MANIFEST.limits
+# What asks the model waits in one line, whichever tab or program it comes from.
+LANE: dict[str, Any] = {"concurrency_id": "model", "concurrency_limit": LIMITS.model_lanes}
 
 
 def read_picture(source: str | Path | bytes) -> Media:

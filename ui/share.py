@@ -18,7 +18,7 @@ from ui import cards, export, figure, snippets
 from ui.api import spoken
 from ui.context import Context
 from ui.examples import Example, examples
-from ui.limits import MANIFEST, read_picture
+from ui.limits import LANE, MANIFEST, read_picture
 from ui.state import NAMES, check
 
 _SAVE = """(made) => {
@@ -123,7 +123,7 @@ def bind(ctx: Context, parts: dict[str, Any]) -> None:
     )  # fmt: skip
     for kind in FILES:
         parts[f"save_{kind}"].click(
-            spoken(partial(sharing.file, kind)), values, parts["share_file"], concurrency_id="model", **private
+            spoken(partial(sharing.file, kind)), values, parts["share_file"], **LANE, **private
         ).success(None, parts["share_file"], None, js=_SAVE, **quiet)
 
 

@@ -10,6 +10,7 @@ import gradio as gr
 
 from ui.analyse_layout import CHARTS, NOWHERE, PLACES
 from ui.context import Context
+from ui.limits import LANE
 from ui.state import NAMES
 
 if TYPE_CHECKING:
@@ -79,7 +80,7 @@ def bind(ctx: Context, parts: dict[str, Any]) -> None:
     asked = ctx.parts["Ask"]
     values = [asked["model"], asked["media"], *(asked[name] for name in NAMES)]
     lane = {
-        "concurrency_id": "model", "concurrency_limit": 1, "show_progress": "hidden", "api_visibility": "private",
+        **LANE, "show_progress": "hidden", "api_visibility": "private",
         "js": _LOOK,
     }  # fmt: skip
     outputs = [part for name, part in parts.items() if name not in ("dark", "way", "region", "numbers", "ask", "over")]

@@ -15,6 +15,7 @@ from ui.context import Context, Dial, Picture
 from ui.examples import examples, strip
 from ui.gpu import lent_question
 from ui.handlers import AskHandlers
+from ui.limits import LANE
 from ui.state import ANSWER_LIMIT, DEFAULTS, NAMES
 from ui.tabs import scenes
 from ui.tokengrid import token_grid
@@ -169,7 +170,6 @@ def bind(ctx: Context, parts: dict[str, Any]) -> None:
     ctx.on_ready(handlers.prepare)
     values = [parts["model"], parts["media"], *(parts[name] for name in NAMES)]
     streamed = [parts[name] for name in STREAMED]
-    lane = {"concurrency_id": "model", "concurrency_limit": 1}
     quiet = {"show_progress": "hidden", "api_visibility": "private"}
     free = {"concurrency_limit": None, **quiet}
 
@@ -177,12 +177,12 @@ def bind(ctx: Context, parts: dict[str, Any]) -> None:
     parts["budget"].change(None, [parts["budget"]], None, js=_FOLLOW, **quiet)
 
     ask = _stream(lent_question(handlers.ask, ctx.host, os.environ), parts)
-    pressed = gr.on([parts["ask"].click, parts["question"].submit], ask, values, streamed, **lane, **quiet)
+    pressed = gr.on([parts["ask"].click, parts["question"].submit], ask, values, streamed, **LANE, **quiet)
     placed = parts["examples"].select(
         _pick(handlers, parts), None, [parts["media"], parts["question"], parts["media_note"]], **free
     )
     # "multiple": with the default, a second example clicked before the first stream has ended would not be asked.
-    followed = placed.then(ask, values, streamed, trigger_mode="multiple", **lane, **quiet)
+    followed = placed.then(ask, values, streamed, trigger_mode="multiple", **LANE, **quiet)
     gr.on([parts["examples"].select, parts["media"].input], None, None, None, cancels=[pressed, followed], **quiet)
     # One after the other: an update of the stream that is still on its way must not undo what Stop says.
     halted = parts["stop"].click(None, None, None, cancels=[pressed, followed], **quiet)
@@ -190,10 +190,10 @@ def bind(ctx: Context, parts: dict[str, Any]) -> None:
 
     shown = [parts[name] for name in ("grid", "budget", "media_note", "question_note", "settings_note")]
     new = _once(lambda *given: handlers.looked(*given, new_picture=True), parts)
-    parts["media"].input(new, values, shown, trigger_mode="always_last", **lane, **quiet)
+    parts["media"].input(new, values, shown, trigger_mode="always_last", **LANE, **quiet)
     scenes.bind(
         parts, handlers.scenes, lambda view: _placed(view, parts),
-        lambda event: event.then(new, values, shown, **lane, **quiet), [pressed, followed],
+        lambda event: event.then(new, values, shown, **LANE, **quiet), [pressed, followed],
     )  # fmt: skip
     look = _once(handlers.looked, parts)
     for name in ("scope", "flip", "newlines", "method"):

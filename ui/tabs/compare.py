@@ -15,6 +15,7 @@ from ui.compare_calculator import calculated, choices
 from ui.compare_state import DEFAULTS
 from ui.context import Context, Dial, Picture
 from ui.examples import examples
+from ui.limits import LANE
 
 TITLE = "Compare"
 _ON_LOAD = "window.ScriptCompare.mount(element, {props, trigger, watch}); /* triggers 'start' */"
@@ -135,7 +136,7 @@ def bind(ctx: Context, parts: dict[str, Any]) -> None:
     values = [parts[name] for name in INPUTS]
     shown = [parts[name] for name in (*INPUTS, "note", "grid", "stop")]
     quiet = {"show_progress": "hidden", "api_visibility": "private"}
-    lane = {"concurrency_id": "model", "concurrency_limit": 1, **quiet}
+    lane = {**LANE, **quiet}
     free = {"concurrency_limit": None, **quiet}
 
     def streamed(handler: Callable[..., Iterator[dict[str, Any]]]) -> Callable[..., Iterator[dict[Any, Any]]]:

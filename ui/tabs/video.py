@@ -13,6 +13,7 @@ from ui import cards
 from ui.assets import read
 from ui.context import Context, Dial
 from ui.gpu import on_gpu, seconds
+from ui.limits import LANE
 from ui.share import page_address
 from ui.state import ANSWER_LIMIT
 from ui.tokengrid import token_grid
@@ -164,7 +165,7 @@ def bind(ctx: Context, parts: dict[str, Any]) -> None:
     streamed = [parts[name] for name in STREAMED]
     shown = [parts[name] for name in SHOWN]
     quiet = {"show_progress": "hidden", "api_visibility": "private"}
-    lane = {"concurrency_id": "model", "concurrency_limit": 1, **quiet}
+    lane = {**LANE, **quiet}
     free = {"concurrency_limit": None, **quiet}
 
     # First, so that it runs before the server listeners of the same slider.
