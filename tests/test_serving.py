@@ -249,17 +249,17 @@ def test_stop_ends_the_worker_within_a_token_and_the_answer_says_so(llava: Engin
             if event.count == 3:
                 stop.set()
     assert counts[-1] <= 5 and isinstance(event, Finished) and event.result.stopped
-    assert not cluster.workers[0]._running
+    assert cluster.workers[0].streams == 0
 
 
 def test_a_reader_who_leaves_takes_the_work_along(llava: Engine) -> None:
     cluster = InProcess(llava)
     events = cluster.engine().stream(picture(90, 90), QUESTION, max_new_tokens=200)
     while not isinstance(next(events), Text):
-        assert len(cluster.workers[0]._running) <= 1
-    assert len(cluster.workers[0]._running) == 1
+        assert cluster.workers[0].streams <= 1
+    assert cluster.workers[0].streams == 1
     events.close()  # type: ignore[attr-defined]
-    assert not cluster.workers[0]._running
+    assert cluster.workers[0].streams == 0
     cluster.stop("nobody's")  # a stop that comes late is no error
 
 

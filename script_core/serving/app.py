@@ -51,9 +51,9 @@ class Replica:
     async def describe(self) -> dict[str, Facts]:
         return self._worker.describe()
 
-    async def where(self) -> tuple[str, int]:
-        """(replica, process id) of the worker that took this call."""
-        return serve.get_replica_context().replica_id.unique_id, os.getpid()
+    async def where(self) -> tuple[str, int, int]:
+        """(replica, process id, streams under way) of the worker that took this call."""
+        return serve.get_replica_context().replica_id.unique_id, os.getpid(), self._worker.streams
 
     async def check_health(self) -> None:
         """Called by Serve every few seconds; raising has this worker replaced."""

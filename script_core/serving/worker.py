@@ -59,6 +59,11 @@ class Worker:
             for name, engine in self._engines.items()
         }
 
+    @property
+    def streams(self) -> int:
+        """How many streams are under way."""
+        return len(self._running)
+
     def check(self) -> None:
         """Raises `Broken` if this process should be replaced."""
         if self._broken:
