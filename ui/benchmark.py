@@ -21,6 +21,7 @@ log = logging.getLogger("script")
 FOLDER = ASSETS / "results"
 EVERYTHING = "all questions"
 MINE = "this visit"
+SYMBOLS = ("circle", "square", "diamond", "cross", "x", "triangle-up", "star", "triangle-down")  # beside colour
 MOST_QUESTIONS = 200  # of a check on the page
 HEADS = (
     "Method", "Budget", "Accuracy %", "95 % low", "95 % high", "F1 %", "Ratio of means %", "Mean of ratios %",
@@ -147,15 +148,13 @@ def curves(picked: Sequence[tuple[Results, Mapping[str, Any]]], suite: str, dark
     """Accuracy against budget, one line per method and source; bars are 95 % intervals. The full model is a level."""
     import plotly.graph_objects as go  # slow to import, and not needed to lay the page out
 
-    from ui.analyse_charts import SERIES, styled
+    from ui.analyse_charts import styled
 
     figure = go.Figure()
     lines: dict[tuple[str, str], list[Mapping[str, Any]]] = {}
     for results, row in picked:
         lines.setdefault((results["source"], row["method"]), []).append(row)
-    colours = {
-        name: SERIES[at % len(SERIES)] for at, name in enumerate(dict.fromkeys(m for _, m in lines if m != "full"))
-    }
+    looks = {name: look(at) for at, name in enumerate(dict.fromkeys(m for _, m in lines if m != "full"))}
     several = len({source for source, _ in lines}) > 1
     for (source, name), rows in lines.items():
         rows = sorted(rows, key=lambda row: row["budget"])
@@ -170,12 +169,24 @@ def curves(picked: Sequence[tuple[Results, Mapping[str, Any]]], suite: str, dark
             down = [100 * (row["accuracy"] - row["accuracy_low"]) for row in rows]
             bars = {"type": "data", "symmetric": False, "array": up, "arrayminus": down, "thickness": 1, "width": 3}
         x = [row["budget"] for row in rows]
-        line = {"color": colours[name], "dash": "solid" if source.startswith("measured") else "dash"}
-        figure.add_trace(go.Scatter(x=x, y=values, name=label, mode="lines+markers", line=line, error_y=bars))
+        colour, symbol = looks[name]
+        line = {"color": colour, "dash": "solid" if source.startswith("measured") else "dash"}
+        marker = {"symbol": symbol, "size": 8}
+        figure.add_trace(
+            go.Scatter(x=x, y=values, name=label, mode="lines+markers", line=line, marker=marker, error_y=bars)
+        )
     ticks = sorted({row["budget"] for _, row in picked if row["method"] != "full"})
     figure.update_xaxes(title="visual tokens kept", type="log", tickvals=ticks)
     figure.update_yaxes(title="right answers (%)")
     return styled(figure, dark, 380)
+
+
+def look(at: int) -> tuple[str, str]:
+    """(colour, mark) of a chart's line; different for 64 of them, and neighbours in colour never share a mark."""
+    from ui.analyse_charts import SERIES
+
+    again, place = divmod(at, len(SERIES))
+    return SERIES[place], SYMBOLS[(place + 3 * again) % len(SYMBOLS)]
 
 
 def reading(picked: Sequence[tuple[Results, Mapping[str, Any]]], suite: str) -> str:
