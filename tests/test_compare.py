@@ -24,9 +24,9 @@ from ui.compare_cells import difference, graph_verdict, jaccard, pieces, refille
 from ui.compare_state import DEFAULT_METHODS, RELEASED_AGAINST_PAPER, CompareSettings, check, from_query, to_query
 from ui.compare_table import FAILED
 from ui.examples import examples
-from ui.handlers import GONE
 from ui.runtime import Host
 from ui.state import Unusable
+from ui.trouble import GONE
 
 PICTURE = str(examples()[0].path)
 QUESTION = examples()[0].question

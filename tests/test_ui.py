@@ -20,9 +20,9 @@ from script_core.pruners import PRUNERS
 from script_core.pruners.base import split_budget
 from ui import cards, page
 from ui.examples import examples, find
-from ui.handlers import AskHandlers, pruner_of
+from ui.handlers import AskHandlers
 from ui.runtime import LARGE, Host, NotReady
-from ui.state import DEFAULTS, NAMES, Settings, Unusable, check, from_query, to_query
+from ui.state import DEFAULTS, NAMES, Settings, Unusable, check, from_query, pruner_of, to_query
 from ui.tokengrid import keep, neighbours, payload, shown_pictures
 
 # ---- settings ----------------------------------------------------------------------------------------------------

@@ -29,10 +29,10 @@ from ui import cards
 from ui.analyse_charts import Chart, drawn, reading, styled
 from ui.analyse_layout import HEIGHTS, PLACES
 from ui.examples import examples
-from ui.handlers import GENERIC, GONE, pruner_of
 from ui.limits import read_either
 from ui.runtime import Host, NotReady
-from ui.state import NAMES, Settings, Unusable, check
+from ui.state import NAMES, Settings, Unusable, check, pruner_of
+from ui.trouble import GENERIC, GONE
 
 log = logging.getLogger("script")
 View = dict[str, Any]

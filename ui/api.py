@@ -28,10 +28,10 @@ from ui.context import Context
 from ui.examples import examples
 from ui.given import Picture, picture
 from ui.guard import Allowance, address_of
-from ui.handlers import GENERIC, pruner_of
 from ui.limits import LANE, LIMITS
 from ui.runtime import Host, NotReady
-from ui.state import DEFAULTS, Settings, Unusable, check
+from ui.state import DEFAULTS, Settings, Unusable, check, pruner_of
+from ui.trouble import GENERIC
 
 log = logging.getLogger("script")
 

@@ -18,11 +18,11 @@ from ui.compare_cells import Value
 from ui.compare_state import DEFAULTS, RELEASED_AGAINST_PAPER, CompareSettings, check, from_query
 from ui.compare_table import Table
 from ui.examples import examples, find
-from ui.handlers import GENERIC, GONE
 from ui.limits import read_picture
 from ui.runtime import Host, NotReady
 from ui.state import Unusable
 from ui.tokengrid import shown_pictures
+from ui.trouble import GENERIC, GONE
 
 log = logging.getLogger("script")
 View = dict[str, Any]

@@ -24,8 +24,7 @@ from script_core.fidelity import Comparison, agreement, kl, mean_kl
 from script_core.media import Media
 from script_core.pruners.base import CannotPrune
 from script_core.report import Encoded, Result, Selected
-from ui.handlers import pruner_of
-from ui.state import Settings
+from ui.state import Settings, pruner_of
 
 SCHEMA = "script-report/1"
 PACKAGES = ("torch", "transformers", "gradio", "numpy", "pillow")

@@ -10,8 +10,8 @@ from typing_extensions import TypedDict
 
 from script_core.media import Media, MediaError
 from ui.examples import examples, find
-from ui.handlers import GONE
 from ui.limits import LIMITS, read_picture
+from ui.trouble import GONE
 
 
 class FileMeta(TypedDict):

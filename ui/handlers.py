@@ -22,11 +22,8 @@ from ui.pair import both
 from ui.pictures import Pictures
 from ui.runtime import Host, NotReady, title
 from ui.scenes import Scenes
-from ui.state import DEFAULTS, NAMES, Unusable, check, from_query
-from ui.state import pruner_of as pruner_of
+from ui.state import DEFAULTS, NAMES, Unusable, check, from_query, pruner_of
 from ui.tokengrid import drawn, moving, payload, shown_pictures
-from ui.trouble import GENERIC as GENERIC
-from ui.trouble import GONE as GONE
 from ui.trouble import quiet, trouble
 
 log = logging.getLogger("script")

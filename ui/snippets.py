@@ -12,8 +12,7 @@ from typing import Any
 
 from script_core.pruners import PRUNERS
 from ui.examples import Example
-from ui.handlers import pruner_of
-from ui.state import DEFAULTS, Settings, to_query
+from ui.state import DEFAULTS, Settings, pruner_of, to_query
 
 KINDS = ("Link", "Python", "gradio_client", "curl")
 OWN_FILE = "picture.png"
