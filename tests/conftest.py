@@ -37,3 +37,17 @@ def llava(llava_folder: Path) -> Engine:
 def llava_next(next_folder: Path) -> Engine:
     """LLaVA-NeXT, 36 tokens per view, up to 4 tiles."""
     return Engine.load(next_folder, device="cpu")
+
+
+@pytest.fixture(scope="session")
+def families(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Engine]:
+    """The five further families, newlines of rows that still hold a token kept."""
+    from tests import tiny_families
+
+    made = {}
+    for family in tiny_families.FAMILIES:
+        folder = tiny_families.save(family, tmp_path_factory.mktemp(family))
+        made[family] = Engine.load(folder, device="cpu", newlines="row")
+    config = made["llava_video"].backend.model.config  # type: ignore[attr-defined]
+    config.image_token_id, config.video_token_id = 270, 271  # the published ids lie beyond a tiny vocabulary
+    return made

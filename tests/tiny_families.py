@@ -36,6 +36,13 @@ from transformers.models.llava.image_processing_pil_llava import LlavaImageProce
 from transformers.models.llava_onevision.image_processing_pil_llava_onevision import LlavaOnevisionImageProcessorPil
 from transformers.models.qwen2_vl.image_processing_pil_qwen2_vl import Qwen2VLImageProcessorPil
 
+from script_core.media import Media
+from tests.tiny import picture
+
+FAMILIES = ["llava_onevision", "llava_video", "video_llava", "internvl", "qwen2_5_vl"]
+KINDS = ["image", "video"]
+QUESTION = "what is it?"
+TIMES = (0.0, 0.7, 1.4, 2.1)
 PATCH = 14
 SIDE = 100  # 7 x 7 patches and 2 pixels over
 WORDS: dict[str, tuple[str, ...]] = {
@@ -183,3 +190,10 @@ def _save_original(model: Any, folder: Path) -> None:
         "vision_config": {**TINY_TOWER, "image_size": SIDE}, "torch_dtype": "bfloat16",
     }  # fmt: skip
     (folder / "config.json").write_text(json.dumps(config))
+
+
+def media(kind: str, seed: int = 0) -> Media:
+    """A picture or a short video of random blocks."""
+    if kind == "image":
+        return Media.of([picture(230, 170, seed)])
+    return Media.of([picture(120, 90, seed + i) for i in range(len(TIMES))], TIMES)
