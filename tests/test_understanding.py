@@ -106,3 +106,25 @@ def test_the_command_line_says_the_same(capsys: pytest.CaptureFixture[str]) -> N
     assert main(["ask", SCENE, "is there a giraffe?", "--json"]) == 0
     told = json.loads(capsys.readouterr().out)
     assert told["declined"] is True and told["token_ids"] == [] and len(told["kept"]) == 64
+
+
+def test_compare_and_the_public_endpoints_say_the_same() -> None:
+    from ui.api import Endpoints
+    from ui.compare import CompareHandlers
+    from ui.runtime import Host
+
+    host = Host()
+    host.start()
+    asked = ("is there a giraffe?", 32)
+    views = list(CompareHandlers(host).run("", SCENE, *asked, ["script", "random"], 4))
+    said = " ".join(view.get("note", "") for view in views)
+    assert "I do not know the word" in said and "giraffe" in said and "grid" not in repr(views)
+    assert views[-1] == {"stop": {"interactive": False}}
+    calls = Endpoints(host, per_minute=100)
+    told = calls.answer("penguins", asked[0], budget=32, request=None)
+    assert told["declined"] is True and told["answer"] == 'I do not know the word "giraffe".' and told["kept"] == 32
+    assert told["counters"]["generated"] == 0 and len(json.dumps(told)) < 4000
+    with pytest.raises(QuestionError, match="giraffe"):
+        calls.compare("penguins", asked[0], ["script", "random"], 32, request=None)
+    assert calls.explain("penguins", asked[0], budget=32, request=None)["selection"]["kept"]
+    assert calls.answer("penguins", "is there a dog?", budget=32, request=None)["declined"] is False
