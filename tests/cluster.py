@@ -362,6 +362,8 @@ def main() -> None:
                 lambda: page(processes, folder, cluster, address),
             ):
                 print(json.dumps(check()), flush=True)
+            cluster.close()
+            print("passed", flush=True)
         except BaseException:
             for log in sorted(folder.glob("*.log")):
                 print(f"---- {log.name}\n{log.read_text(errors='replace')[-3000:]}", file=sys.stderr)

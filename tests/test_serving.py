@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import pickle
+import re
 import threading
 from collections import Counter
 from collections.abc import Callable, Generator, Iterator
@@ -353,6 +354,15 @@ def test_a_plan_comes_from_strings_and_is_checked() -> None:
     for wrong in wrongs:
         with pytest.raises(ValueError, match=r"\w+ \w+"):
             Plan.of(wrong)
+
+
+def test_the_document_names_the_settings_that_there_are() -> None:
+    document = (ROOT / "docs" / "scale.md").read_text()
+    table = document.partition("| setting of")[2].partition("\n\n")[0]
+    assert set(re.findall(r"`(\w+)`", "".join(row.split("|")[1] for row in table.splitlines()[2:]))) == {
+        one.name for one in fields(Plan)
+    }
+    assert f"Ray {re.search(r'==([0-9.]+)', (ROOT / 'requirements-ray.txt').read_text())[1]}" in document  # type: ignore[index]
 
 
 def test_only_the_deployment_imports_ray_when_it_is_imported() -> None:

@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, TypeVar
 
+from ui.limits import MANIFEST
 from ui.runtime import EMBEDDED_TITLES, ONLY_VIDEO, Host, NotReady, title
 
 if TYPE_CHECKING:
@@ -81,7 +82,8 @@ def connected(address: str, model: str | None, cache_mb: int) -> RemoteHost:
     """
     from script_core.serving.cluster import connect
 
-    return over(connect(address), model, cache_mb)
+    named = MANIFEST.models.get(model or "")
+    return over(connect(address), named.source if named else model, cache_mb)
 
 
 def over(cluster: Any, model: str | None = None, cache_mb: int = 512) -> RemoteHost:

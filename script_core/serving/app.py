@@ -22,6 +22,7 @@ from starlette.requests import Request as HttpRequest
 from script_core.serving.messages import Facts, Reply, Request
 from script_core.serving.plan import Plan
 from script_core.serving.worker import Worker
+from script_core.spacefile.manifest import load
 
 ROUTER = "ray.serve.experimental.consistent_hash_router.ConsistentHashRouter"
 
@@ -31,7 +32,11 @@ class Replica:
 
     def __init__(self, plan: Plan) -> None:
         self._threads = ThreadPoolExecutor(plan.ongoing, thread_name_prefix="call")
-        self._worker = Worker.load(plan.names, device=plan.device or None, held_bytes=plan.cache_mb << 20)
+        manifest = load()
+        sources = [manifest.models[name].source if name in manifest.models else name for name in plan.names]
+        self._worker = Worker.load(
+            sources, device=plan.device or None, held_bytes=plan.cache_mb << 20, revisions=manifest.revisions()
+        )
 
     async def call(self, request: Request) -> Reply:
         return await asyncio.get_running_loop().run_in_executor(self._threads, self._worker.call, request)

@@ -124,6 +124,10 @@ class RayCluster:
 
         threading.Thread(target=tell, name="stop", daemon=True).start()
 
+    def close(self) -> None:
+        """Leave the cluster; to be called before `ray.shutdown`, which the handle's own threads would undo."""
+        self.handle.shutdown()
+
     def _options(self, method: str, affinity: str, **more: Any) -> Any:
         return self.handle.options(method_name=method, **({"session_id": affinity} if affinity else {}), **more)
 

@@ -47,10 +47,21 @@ class Worker:
 
     @classmethod
     def load(
-        cls, models: Sequence[str], *, device: str | None = None, held_bytes: int = 1 << 29, media_bytes: int = 1 << 28
+        cls,
+        models: Sequence[str],
+        *,
+        device: str | None = None,
+        held_bytes: int = 1 << 29,
+        revisions: Mapping[str, str] | None = None,
     ) -> Worker:
-        """Load the models, one after the other. Raises `CannotLoad`."""
-        return cls({name: Engine.load(name, device=device, held_bytes=held_bytes) for name in models}, media_bytes)
+        """Load the models, one after the other. revisions: commits of those on the hub. Raises `CannotLoad`."""
+        pinned = revisions or {}
+        return cls(
+            {
+                name: Engine.load(name, device=device, revision=pinned.get(name), held_bytes=held_bytes)
+                for name in models
+            }
+        )
 
     def describe(self) -> dict[str, Facts]:
         """The models, in the order in which they were given."""
