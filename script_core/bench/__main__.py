@@ -20,6 +20,7 @@ ROOT = Path(__file__).resolve().parents[2]
 PARTS = ("walks", "methods", "answers", "growth", "shapes", "page")
 QUESTION = "is there an apple ?"
 FORTY = "is there a ripe apple?"  # 40 text tokens with the prompt around it, by the shapes' tokenizer
+BUDGETS = (192, 64, 16)  # of the embedded model's 576; methods inside its four layers reach the first alone
 LIMIT = 25.0  # seconds that one walk may take
 PICTURE = ROOT / "assets" / "examples" / "penguins.png"
 QUICK = Effort(least=1, most=1, seconds=0.0)
@@ -118,7 +119,7 @@ def _answers(options: argparse.Namespace, device: torch.device, effort: Effort, 
     engine = Engine.load(options.model, device=device.type)
     title = f"Answers, {engine.info.name}, {engine.info.dtype} on {engine.info.device}"
     media, text = engine.encode(PICTURE).media, engine.understand(QUESTION).text
-    return collect("answers", title, _ANSWERS, answers(engine.backend, media, text, (64, 16), effort), show)
+    return collect("answers", title, _ANSWERS, answers(engine.backend, media, text, BUDGETS, effort), show)
 
 
 def _shapes(options: argparse.Namespace, device: torch.device, show: Callable[[str], None]) -> Iterator[Table]:
@@ -156,7 +157,8 @@ _METHODS = (
     "only what depends on it. Budgets are for all crops together."
 )
 _ANSWERS = (
-    "`full / pruned` compares prefills. `first token` = encode + select + prefill. `text`: text tokens of the prompt. "
+    "`full / pruned` compares prefills. `first token` = encode + select + prefill. `select` is of a picture seen "
+    "for the first time, similarities included. `text`: text tokens of the prompt. "
     "`select` of methods that act inside the language model is what they add to its prefill."
 )
 _GROWTH = (

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -109,8 +109,11 @@ _COLUMNS = (
 
 
 def run(asked: Asked, method: Any, budget: int, decode: bool = True) -> Run:
-    """One question, from encoded tokens to a few decoded ones. Raises `CannotPrune`."""
-    backend, tokens = asked.backend, asked.tokens
+    """One question, from encoded tokens to a few decoded ones. Raises `CannotPrune`.
+
+    The encoding is a fresh one as far as selection can tell: what an earlier run derived from it is not there.
+    """
+    backend, tokens = asked.backend, replace(asked.tokens)
     device = torch.device(backend.info.device)
     started = clock(device)
     inside = method.acts == "inside"
