@@ -20,14 +20,14 @@ _TO_COMPOSER = (
 _TO_PICTURE = "() => document.querySelector('#ask-media').scrollIntoView({block: 'nearest'})"
 PARTS = ("scenes", "composer_panel", "knows_panel")
 KINDS_OF_QUESTION = {
-    "is it there": ("is there an apple ?", "are there any dogs in the picture ?", "can you see a red car ?"),
-    "how many": ("how many penguins are there ?", "how many objects do you see ?"),
-    "which colour": ("what colour is the balloon ?", "is the shirt blue ?"),
-    "which kind": ("what fruit is there ?", "which animal can you see ?", "what is in the top left corner ?"),
-    "where": ("where is the key ?", "where is the green book ?"),
-    "side by side": ("is the cat left or right of the tree ?", "is the bee above the cake ?"),
-    "next to": ("what is next to the house ?", "what is below the clock ?"),
-    "reading": ("what word is written ?",),
+    "is it there": ("Is there an apple?", "Are there any dogs in the picture?", "Can you see a red car?"),
+    "how many": ("How many penguins are there?", "How many objects do you see?"),
+    "which colour": ("What colour is the balloon?", "Is the shirt blue?"),
+    "which kind": ("What fruit is there?", "Which animal can you see?", "What is in the top left corner?"),
+    "where": ("Where is the key?", "Where is the green book?"),
+    "side by side": ("Is the cat left or right of the tree?", "Is the bee above the cake?"),
+    "next to": ("What is next to the house?", "What is below the clock?"),
+    "reading": ("What word is written?",),
 }
 
 
@@ -60,13 +60,13 @@ def known() -> str:
     """The things by kind, the colours, the words and the kinds of questions, as markup."""
     things = "".join(f"<dt>{escape(kind)}</dt><dd>{escape(', '.join(names))}</dd>" for kind, names in KINDS.items())
     asked = "".join(
-        f"<dt>{escape(kind)}</dt><dd>{escape('; '.join(questions))}</dd>"
+        f"<dt>{escape(kind)}</dt><dd>{escape(' '.join(questions))}</dd>"
         for kind, questions in KINDS_OF_QUESTION.items()
     )
     tinted = ", ".join(name for name in NAMES if name in TINTABLE)
     return (
         f'<div class="knows"><p>These {len(NAMES)} things and nothing else. About any other word it says that it does '
-        f"not know it. Up to {LIMIT} of them were in one picture in training.</p><dl>{things}</dl>"
+        f"not know it. A composed scene holds up to {LIMIT} of them.</p><dl>{things}</dl>"
         f"<p><strong>Colours:</strong> {', '.join(COLOURS)}, of {escape(tinted)}.</p>"
         f"<p><strong>Words that it can read on a sign:</strong> {', '.join(READABLE)}.</p>"
         f"<p><strong>Kinds of questions:</strong></p><dl>{asked}</dl></div>"
