@@ -23,8 +23,9 @@ from script_core.backends import EMBEDDED, KNOWN, SMALL, Wish, load, locate, obs
 from script_core.backends import hub as hubs
 from script_core.backends.base import CannotLoad
 from script_core.backends.machine import Machine, Need, lacking
-from script_core.backends.placement import Placement, place, share_out, units
+from script_core.backends.placement import WHOLE, Placement, place, share_out, units
 from script_core.backends.progress import PHASES, Step
+from tests import tiny_families
 from tests.tiny import picture
 from ui import cards, model_card
 from ui.limits import MANIFEST
@@ -227,6 +228,18 @@ def test_every_weight_has_a_place_and_layers_stay_whole(llava: Any, llava_next: 
         assert layers == [f"model.language_model.layers.{i}" for i in range(len(engine.backend.language_model.layers))]
 
 
+@pytest.mark.parametrize("family", ["llava", *tiny_families.FAMILIES])
+def test_only_the_language_model_loses_bits(family: str, tmp_path: Path, llava_folder: Path) -> None:
+    from transformers.quantizers.quantizers_utils import should_convert_module
+
+    folder = llava_folder if family == "llava" else tiny_families.save(family, tmp_path / family)
+    model = load(folder, device="cpu").model  # type: ignore[attr-defined]
+    linear = [name for name, module in model.named_modules() if isinstance(module, torch.nn.Linear)]
+    fewer = [name for name in linear if should_convert_module(name, WHOLE)]
+    assert fewer == [name for name in linear if name.startswith("model.language_model.")]
+    assert 0 < len(fewer) < len(linear)
+
+
 def test_device_and_precision_are_told(llava: Any) -> None:
     assert llava.info.placed == "cpu \u00b7 float32"
     spread = Placement(torch.device("cuda:0"), torch.bfloat16, "4bit", (1, 1))
@@ -387,6 +400,8 @@ def test_progress_is_shown_with_its_phase() -> None:
     load.tell(Step("download", 3_200_000_000, 14_100_000_000))
     made = cards.loading(load)
     assert "LLaVA-1.5 7B</b>, 4-bit weights" in made and "downloading 3.2 of 14.1 GB" in made
+    load.placed = "cuda \u00b7 bfloat16"
+    assert "On cuda \u00b7 bfloat16." in cards.loading(load) and "On " not in made
     assert 'value="0.2270"' in made and made.count('class="done"') == 1 and '<li class="now">download</li>' in made
     load.tell(Step("resolve"))
     assert "value=" not in cards.loading(load)  # no count: the bar only says that something happens

@@ -149,7 +149,7 @@ def loading(load: Load) -> str:
         f'<div class="load" data-phase="{step.phase}"><p><b>{escape(title(load.name))}</b>{_bits(load.bits)}: '
         f'<span class="load-said">{escape(step.said())}</span></p>'
         f'<progress max="1"{share} aria-label="{escape(load.said())}"></progress><ol>{phases}</ol>'
-        "<p>The page stays usable meanwhile.</p></div>"
+        f"<p>{escape(f'On {load.placed}. ' if load.placed else '')}The page stays usable meanwhile.</p></div>"
     )
 
 

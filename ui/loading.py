@@ -44,6 +44,7 @@ class Load:
 
     name: str
     bits: str = ""
+    placed: str = ""  # device and precision, once they are decided
     step: Step = field(default_factory=lambda: Step("resolve"))
     problem: str = ""
     over: threading.Event = field(default_factory=threading.Event)
@@ -117,6 +118,7 @@ class Slot:
 
     def _replace(self, load: Load, wish: Wish) -> None:
         located = locate(wish, hub=self.hub, machine=self.room(), told=load.tell)
+        load.placed = located.placement.shown()
         old = self.located
         early = old is not None and not fits(located, self.look())
         if early:

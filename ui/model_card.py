@@ -18,7 +18,7 @@ from ui.runtime import Host
 
 View = dict[str, Any]
 
-WEIGHTS = [("16 bits", ""), ("8 bits", "8bit"), ("4 bits", "4bit")]
+WEIGHTS = [("full", ""), ("8 bits", "8bit"), ("4 bits", "4bit")]
 
 
 def build(prefix: str) -> dict[str, Any]:
