@@ -14,6 +14,7 @@ from script_core.engine import Engine
 from script_core.media import Media, MediaError
 from ui import cards, shortage
 from ui.limits import LIMITS, read_either
+from ui.model_card import loading
 from ui.runtime import ONLY_VIDEO, Host, NotReady
 from ui.tokengrid import title_of
 from ui.trouble import quiet, trouble
@@ -162,15 +163,14 @@ class VideoHandlers:
             yield from self.looked(model, path, *given.values(), new_video=True)
 
     def model_loaded(self, model: str, path: str | None, *values: Any) -> Iterator[View]:
-        """Load was pressed."""
-        note = f"Loading {model}. This can take minutes; the page stays usable."
-        yield {"model_note": cards.note(note, "info")}
+        """Load was pressed: how far it is, until it can be asked."""
         try:
-            self.host.switch(model)
+            for view in loading(self.host, model):
+                yield {name: view[name] for name in ("model_note", "load")}
         except Exception as problem:
-            yield {"model_note": trouble(problem)["settings_note"], "model": self.first}
+            load = {"visible": False, "interactive": True}
+            yield {"model_note": trouble(problem)["settings_note"], "model": self.first, "load": load}
             return
-        yield {"model_note": cards.note("Loaded.", "info"), "load": {"visible": False}}
         yield from self.looked(model, path, *values, new_video=True)
 
     def shared(self, kind: str, address: str, model: str, path: str | None, *values: Any) -> tuple[str, str]:

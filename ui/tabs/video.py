@@ -199,7 +199,7 @@ def bind(ctx: Context, parts: dict[str, Any]) -> None:
         event(look, values, shown, trigger_mode="always_last", **free)
     modelled = [*shown, parts["model_note"], parts["load"], parts["frames"]]
     parts["model"].input(_stream(handlers.model_chosen, parts), values, modelled, **lane)
-    parts["load"].click(_stream(handlers.model_loaded, parts), values, [*modelled, parts["model"]], **lane)
+    parts["load"].click(_stream(handlers.model_loaded, parts), values, [*modelled, parts["model"]], **free)
     _bind_share(handlers, parts, values, free)
 
 
