@@ -5,14 +5,15 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 
-from script_core import dpp
+from script_core import dpp, similarity
 from script_core.bench import inputs
 from script_core.bench.__main__ import main
 from script_core.bench.plain import plain_map
-from script_core.bench.selection import growth
+from script_core.bench.selection import FullRank, growth
 from script_core.bench.shapes import NEXT_7B, VIDEO_7B, Shape, made, media
 from script_core.bench.tables import Table
 from script_core.bench.timing import Effort, Timing, timed
@@ -82,6 +83,12 @@ def test_shapes_are_the_published_ones(shape: Shape, tokens: int, weights: float
 def test_a_walk_that_would_take_too_long_is_left_out() -> None:
     rows = list(growth((64,), (0.02, 0.5), 0.0, Effort(1, 1, 0.0)))
     assert rows[0]["walk, ms"] is not None and rows[1]["walk, ms"] is None and "Left out" in str(rows[1]["remark"])
+
+
+def test_the_kernel_of_the_growth_curve_has_full_rank() -> None:
+    kernel = FullRank(similarity.gram(inputs.features(40, 3)))
+    order, gains = dpp.greedy_walk(kernel, np.linspace(0.5, 1, 40), 40)
+    assert sorted(order.tolist()) == list(range(40)) and gains.min() > 0.1
 
 
 def test_the_yardstick_picks_what_the_library_picks() -> None:

@@ -21,7 +21,6 @@ PARTS = ("walks", "methods", "answers", "growth", "shapes", "page")
 QUESTION = "is there an apple ?"
 FORTY = "is there a ripe apple?"  # 40 text tokens with the prompt around it, by the shapes' tokenizer
 BUDGETS = (192, 64, 16)  # of the embedded model's 576; methods inside its four layers reach the first alone
-LIMIT = 25.0  # seconds that one walk may take
 PICTURE = ROOT / "assets" / "examples" / "penguins.png"
 QUICK = Effort(least=1, most=1, seconds=0.0)
 
@@ -63,6 +62,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--device", choices=("cpu", "cuda"), help="default: a GPU if there is one")
     parser.add_argument("--model", help="a checkpoint folder or hub id for `answers`; default: the embedded model")
     parser.add_argument("--parts", nargs="+", choices=PARTS, help="default: all but the page")
+    parser.add_argument("--limit", type=float, default=30.0, help="seconds that one walk of `growth` may take")
     parser.add_argument("--page", nargs="?", const="", metavar="ADDRESS", help="also measure the page in a browser")
     return parser
 
@@ -103,7 +103,7 @@ def _measure(part: str, options: argparse.Namespace, device: torch.device) -> It
     elif part == "growth":
         sizes: tuple[int, ...] = (36, 72) if options.quick else (144, 576, 1152, 2880, 5824, 11648)
         shares: tuple[float, ...] = (0.02, 0.1, 0.5) if options.quick else (0.02, 0.05, 0.1, 0.2, 0.35, 0.5)
-        yield collect(part, "Walk against size", _GROWTH, selection.growth(sizes, shares, LIMIT, effort), show)
+        yield collect(part, "Walk against size", _GROWTH, selection.growth(sizes, shares, options.limit, effort), show)
     elif part == "shapes":
         yield from _shapes(options, device, show)
     else:
@@ -162,7 +162,8 @@ _ANSWERS = (
     "`select` of methods that act inside the language model is what they add to its prefill."
 )
 _GROWTH = (
-    "The walk alone, to a share of the tokens; up to 4,096 tokens over a held matrix, beyond it over rows as needed."
+    "The walk alone, to a share of the tokens, over a kernel of full rank; up to 4,096 tokens it is held, beyond that "
+    "rows are computed as they are needed."
 )
 
 if __name__ == "__main__":
