@@ -243,6 +243,15 @@ def killed_worker(cluster: RayCluster, model: str, local: Engine) -> dict[str, A
     }  # fmt: skip
 
 
+def no_worker_left(cluster: RayCluster, local: Engine) -> dict[str, Any]:
+    """Kill all workers: the next question waits for a new one."""
+    path, began = examples()[1].path, time.perf_counter()
+    for pid in pids(cluster):
+        os.kill(pid, signal.SIGKILL)
+    assert cluster.engine("stickers").ask(path, QUESTION).token_ids == local.ask(path, QUESTION).token_ids
+    return {"answered with no worker left after, s": round(time.perf_counter() - began, 1)}
+
+
 def page(processes: Processes, folder: Path, cluster: RayCluster, address: str) -> dict[str, Any]:
     """Two front ends behind one address: visitors stick, a killed worker or front end is not an error."""
     ports = {name: free_port() for name in ("page", "a", "b")}
@@ -359,6 +368,7 @@ def main() -> None:
                 lambda: streams(cluster, checkpoint, tiny.picture(90, 90)),
                 lambda: figures(cluster, local),
                 lambda: killed_worker(cluster, checkpoint, small),
+                lambda: no_worker_left(cluster, local),
                 lambda: page(processes, folder, cluster, address),
             ):
                 print(json.dumps(check()), flush=True)
