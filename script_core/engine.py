@@ -46,7 +46,7 @@ class Engine:
 
     newlines: what happens to separators between rows of tiles once anything is pruned: "drop", or "row" to keep those
     of rows that still hold a token. positions: "compact" renumbers what is kept, "original" does not.
-    held_bytes: limit of the store of encoded pictures.
+    held_bytes: limit of the store of encoded pictures, whose tokens lie on the model's device.
     """
 
     def __init__(
@@ -218,10 +218,7 @@ class Engine:
         budget: int = 64,
         max_new_tokens: int = 64,
     ) -> Comparison:
-        """Answer with all tokens and with few, and measure how far apart the two are (see `fidelity`).
-
-        Raises what `stream` and `require` raise.
-        """
+        """How far answers with all tokens and with few are apart. Raises what `stream` and `require` raise."""
         self.require(question)
         encoded = self.encode(media)
         every = len(encoded.tokens)
@@ -249,10 +246,7 @@ class Engine:
         pruner: AnyPruner = "script",
         budget: int = 64,
     ) -> list[torch.Tensor]:
-        """The logits (V,) before each of the given tokens when the answer is forced to be these tokens.
-
-        Raises what `stream` and `require` raise.
-        """
+        """The logits (V,) before each of these tokens when they are the answer. Raises what `require` raises."""
         self.require(question)
         plan = self._plan(self._asked(media, question, find_pruner(pruner), budget))
         return answering.forced_logits(self.backend, self._turns, plan, token_ids)
