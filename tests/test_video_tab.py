@@ -316,6 +316,19 @@ def test_opening_asks_once_and_leaves_links_to_themselves(handlers: VideoHandler
     assert merged(handlers.opened({"tab": "video"}, None, *given))["answers"]["state"] == "done"
 
 
+def test_the_opening_is_answered_once_for_all_visitors(
+    handlers: VideoHandlers, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    opening = [getattr(DEFAULTS.but(question=clips()[0].question), name) for name in NAMES]
+    first = merged(handlers.opened({}, None, "", FIRST, *opening))
+    monkeypatch.setattr(handlers, "ask", lambda *given: iter([{"asked": True}]))
+    [again] = handlers.opened({}, None, "", FIRST, *opening)
+    assert again["answers"]["pruned"] == first["answers"]["pruned"] and again["grid"]["n"] == 1152
+    assert "when this tab was first opened" in again["answers"]["status"]
+    assert all(Path(shown["path"]).is_file() for shown in again["grid"]["images"])
+    assert list(handlers.opened({}, None, "", FIRST, *values())) == [{"asked": True}], "another question is asked"
+
+
 def test_a_link_goes_into_the_fields(handlers: VideoHandlers) -> None:
     assert handlers.arrived({"tab": "video", "question": "is it ?"}) == {"question_note": ""}
     view = handlers.arrived({"v_example": "drive", "v_each": "16", "v_frames": "16", "v_model": "nonsense"})

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Iterator, Mapping
+import threading
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -16,12 +17,14 @@ from ui import cards, shortage
 from ui.limits import LIMITS, read_either
 from ui.model_card import loading
 from ui.runtime import ONLY_VIDEO, Host, NotReady
-from ui.tokengrid import title_of
+from ui.state import Unusable
+from ui.tokengrid import shown_pictures, title_of
 from ui.trouble import quiet, trouble
 from ui.video_answer import Watched, both
 from ui.video_examples import clips, find_clip
 from ui.video_share import text_for
-from ui.video_state import FRAMES, NAMES, VideoSettings, check, from_query, heeds_scope, is_link
+from ui.video_state import DEFAULTS, FRAMES, NAMES, VideoSettings, check, from_query, heeds_scope, is_link
+from ui.video_timeline import SHOWN_SIDE
 
 View = dict[str, Any]
 
@@ -32,12 +35,14 @@ NONE_YET = "Choose a video first: upload one, or click an example."
 
 
 class VideoHandlers:
-    """The Video tab's behaviour on one server. Holds no visitor's state: everything comes in as arguments."""
+    """The Video tab's behaviour on one server. Holds no visitor's state, only the finished opening answer."""
 
     def __init__(self, host: Host) -> None:
         self.host = host
         # A change of settings asks about the same file again; decoding it takes longer than everything else.
         self._read: Store[Media] = Store(1 << 28, lambda media: sum(frame.nbytes for frame in media.frames))
+        self._opening: View | None = None
+        self._guard = threading.Lock()
         self._examples = {_digest(clip.path): clip.id for clip in clips()}
 
     @property
@@ -69,11 +74,26 @@ class VideoHandlers:
     def opened(
         self, query: Mapping[str, str], answers: Any, model: str, path: str | None, *values: Any
     ) -> Iterator[View]:
-        """The tab is on show for the first time: answer what is set there. A link does that by itself."""
+        """The tab is on show for the first time: answer what is set there, which for the opening is done once for all
+        visitors. A link asks by itself."""
         if answers or is_link(query):
             yield {"stop": {}}  # every stream says something
             return
-        yield from self.ask(model, path, *values)
+        if not self._is_opening(model, path, values):
+            yield from self.ask(model, path, *values)
+            return
+        with self._guard:
+            held = self._opening
+        if held is not None:
+            # The page's cache is cleared by age, so the frames may have to be written again.
+            frames = shown_pictures(self._media(str(clips()[0].path), FRAMES[0]), SHOWN_SIDE)
+            yield {**held, "grid": {**held["grid"], "images": frames}}
+            return
+        merged: View = {}
+        for view in self.ask(model, path, *values):
+            merged |= view
+            yield view
+        self._remember(merged)
 
     def linked(self, query: Mapping[str, str], model: str, path: str | None, *values: Any) -> Iterator[View]:
         """After `arrived`: answer what the link asks."""
@@ -184,6 +204,24 @@ class VideoHandlers:
         return text, cards.note(note, "info")
 
     # ---- parts -------------------------------------------------------------------------------------------------
+
+    def _is_opening(self, model: str, path: str | None, values: Sequence[Any]) -> bool:
+        """Whether this is what every visitor finds when the tab opens."""
+        first = clips()[0]
+        asked = dict(zip(NAMES, values, strict=True))
+        try:
+            usual = check(asked) == DEFAULTS.but(question=first.question)
+        except Unusable:
+            return False
+        there = path is not None and Path(path).is_file()
+        return usual and there and model in ("", self.first) and self._example(str(path)) == first.id
+
+    def _remember(self, merged: View) -> None:
+        answers = merged.get("answers", {})
+        if answers.get("state") == "done" and merged.get("grid"):
+            status = answers["status"].replace("live", "live when this tab was first opened on this server,")
+            with self._guard:
+                self._opening = {**merged, "answers": {**answers, "status": status}}
 
     def _engine(self, model: str) -> Engine:
         engine = self.host.engine(model or self.first)
