@@ -7,6 +7,7 @@ import json
 import logging
 import os
 import sys
+from contextlib import suppress
 
 # Before gradio is imported: no telemetry, no version check.
 os.environ.setdefault("GRADIO_ANALYTICS_ENABLED", "False")
@@ -16,11 +17,12 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse
 from starlette.routing import Route
 
+from script_core.backends import EMBEDDED
 from script_core.backends.base import CannotLoad
 from ui import gpu, guard, mcp, page
 from ui.limits import LIMITS, MANIFEST
 from ui.remote import connected
-from ui.runtime import Host
+from ui.runtime import Host, NotReady
 
 
 def arguments(argv: list[str] | None = None) -> argparse.Namespace:
@@ -47,6 +49,8 @@ def arguments(argv: list[str] | None = None) -> argparse.Namespace:
     if not options.engine:
         named = MANIFEST.models.get(options.model or profile.model)
         options.model = named.source if named else options.model
+    if options.quantize and options.model in EMBEDDED:
+        parser.error("--quantize is for published models; name one with --model, such as onevision-0.5b.")
     options.device = options.device or profile.device
     options.host = options.host or profile.host
     return options
@@ -81,7 +85,8 @@ def serve(demo: gr.Blocks, host: Host, options: argparse.Namespace, *, block: bo
     early = gpu.on_zero(os.environ)  # there a model is placed on the GPU before the first call, or not at all
     if early:
         page.begin(demo)
-        host.wait()
+        with suppress(NotReady):  # the page says why
+            host.wait(MANIFEST.health.start_timeout_s)
     if options.mcp:
         mcp.prepare()
     _, address, _ = demo.launch(

@@ -424,6 +424,8 @@ def test_command_line_options_reach_the_host() -> None:
     host = app.host_for(options)
     assert (host.first, host.bits, host.device) == (SMALL, "4bit", "cpu")
     assert host.describes_other(app.host_for(app.arguments(["--model", SMALL, "--device", "cpu"])))
+    with pytest.raises(SystemExit):
+        app.arguments(["--quantize", "8bit"])  # the embedded model has no fewer bits
 
 
 def test_the_page_is_laid_out_before_what_only_charts_and_models_need() -> None:

@@ -65,7 +65,7 @@ def begin(demo: gr.Blocks) -> None:
     def work() -> None:
         ctx.host.start()
         try:
-            ctx.host.wait()
+            ctx.host.wait(threading.TIMEOUT_MAX)
         except RuntimeError:
             return  # the page shows `host.trouble`
         for job in ctx.jobs:

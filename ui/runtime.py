@@ -115,9 +115,10 @@ class Host:
     def ready(self) -> bool:
         return bool(self._engines or self._slot.engine)
 
-    def wait(self) -> None:
-        """Until the first model is there. Raises `NotReady` if it will not be, or takes too long."""
-        if not self._done.wait(self.wait_s):
+    def wait(self, at_most_s: float | None = None) -> None:
+        """Until the first model is there. Raises `NotReady` if it will not be, or takes too long (by default `wait_s`;
+        a download can take much longer)."""
+        if not self._done.wait(self.wait_s if at_most_s is None else at_most_s):
             raise NotReady(f"The model is still loading ({self._far()}); try again in a moment.")
         if not self.ready:
             raise NotReady(self.trouble or "No model could be loaded.")

@@ -51,7 +51,8 @@ def fetch(
     try:
         if not here:
             return Path(hub.snapshot_download(repository, local_files_only=True, **asked))
-        weights, missing = _sizes(repository, hub.snapshot_download(repository, dry_run=True, **asked))
+        listed = hub.snapshot_download(repository, dry_run=True, tqdm_class=meter(lambda _: None), **asked)
+        weights, missing = _sizes(repository, listed)
         if check is not None:
             check(weights, missing)
         if missing:
@@ -73,7 +74,7 @@ def _why(repository: str, error: Exception, here: bool) -> str:
     fix = "check the name, whether it needs a login, and the network; what has arrived is kept for the next try"
     if isinstance(error, OSError) and error.errno == errno.ENOSPC:
         fix = "the disk is full, so delete models that are no longer needed, or set HF_HOME to a folder elsewhere"
-    return f"{repository} could not be fetched from the model hub ({type(error).__name__}): {fix}."
+    return f"{repository} could not be fetched from the model hub ({type(error.__cause__ or error).__name__}): {fix}."
 
 
 def _client() -> Hub:
