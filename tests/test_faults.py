@@ -157,8 +157,8 @@ def asked(handlers: AskHandlers, path: Path = FIRST, **changes: Any) -> dict[str
 def test_out_of_memory_is_cleared_said_and_answered_by_half(host: Host, monkeypatch: pytest.MonkeyPatch) -> None:
     handlers, hungry = AskHandlers(host), Hungry(monkeypatch, "kept")
     view = asked(handlers)
-    assert "not enough memory" in view["settings_note"] and "secret" not in str(view)
-    assert 'data-dial="ask-budget" data-value="32" data-run="ask-run"' in view["settings_note"]
+    assert "not enough memory" in view["question_note"] and "secret" not in str(view)
+    assert 'data-dial="ask-budget" data-value="32" data-run="ask-run"' in view["question_note"]
     assert view["answers"]["state"] == "failed" and view["stop"] == {"interactive": False}
     assert hungry.held[0]() is None, "what the failed run held is gone"
     assert len(host.engine()._encoded) == 0
@@ -240,7 +240,7 @@ def test_a_picture_that_cannot_be_shown_for_want_of_room_gets_a_sentence(
     with monkeypatch.context() as patched:
         patched.setattr(tokengrid.processing_utils, "save_pil_to_cache", full)
         view = asked(handlers, new)
-        assert "disk is full" in view["settings_note"] and "secret" not in str(view)
+        assert "disk is full" in view["question_note"] and "secret" not in str(view)
     assert asked(handlers, new)["answers"]["state"] == "done"
 
     async def out(*given: Any, **named: Any) -> None:

@@ -158,7 +158,7 @@ class AskHandlers:
             view = trouble(problem)
             if shortage.relieved(problem, lambda: self.host.engine(model).forget()):
                 now = int(dict(zip(NAMES, values, strict=True))["budget"])
-                view["settings_note"] += shortage.offer("ask-budget", "ask-run", now, "tokens")
+                view["question_note"] += shortage.offer("ask-budget", "ask-run", now, "tokens")
             yield {**view, "answers": {"state": "failed", "status": "No answer: see the note."}}
         yield _busy(False)
 

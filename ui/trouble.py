@@ -42,6 +42,7 @@ def trouble(problem: BaseException) -> View:
     if isinstance(problem, CannotPrune | CannotLoad | NotReady):
         return {**quiet(), "settings_note": cards.note(str(problem))}
     short = shortage.said(problem)
-    if not short:
-        log.error("unexpected", exc_info=problem)
-    return {**quiet(), "settings_note": cards.note(short or GENERIC)}
+    if short:
+        return {**quiet(), "question_note": cards.note(short)}  # above the fold, beside the button to press again
+    log.error("unexpected", exc_info=problem)
+    return {**quiet(), "settings_note": cards.note(GENERIC)}

@@ -156,7 +156,8 @@ class VideoHandlers:
             view = trouble(problem)
             if shortage.relieved(problem, lambda: self._engine(model).forget()):
                 now = int(dict(zip(NAMES, values, strict=True))["frames"])
-                view["settings_note"] += shortage.offer("video-frames", "video-run", now, "frames")
+                if now // 2 in FRAMES:
+                    view["question_note"] += shortage.offer("video-frames", "video-run", now, "frames")
             yield {**view, "answers": {"state": "failed", "status": "No answer: see the note."}}
         yield {"stop": {"interactive": False}}
 
