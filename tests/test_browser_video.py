@@ -146,6 +146,7 @@ def test_the_bars_of_the_browser_are_the_servers(visit: Any, served: Any) -> Non
 
     page = visit().page
     page.goto(served.address)
+    page.wait_for_function("window.ScriptVideoCore", timeout=120_000)
     engine = served.host.engine("stickers-video")
     media = read_media(clips()[2].path, 8)
     for scope, method in (("crop", "script"), ("global", "script"), ("global", "random"), ("crop", "fastv")):

@@ -11,7 +11,7 @@ from typing import Any
 
 from ui.launched import launched
 
-TABS = ("ask", "compare", "analyse", "benchmark", "about")
+TABS = ("ask", "compare", "video", "analyse", "benchmark", "about")
 
 SIZES = {"desktop": (1366, 768), "phone": (390, 844)}
 CHROMIUM_FLAGS = [
@@ -47,6 +47,8 @@ def settle(page: Any, tab: str = "ask") -> None:
     if tab == "ask":
         page.wait_for_selector('.ans[data-state="done"]', timeout=120_000)
         page.wait_for_function("Number(document.querySelector('#ask-grid .tg')?.dataset.kept) > 0", timeout=30_000)
+    elif tab == "video":
+        page.wait_for_selector('#video-answers .ans[data-state="done"]', timeout=120_000)
     else:
         page.get_by_role("tabpanel").first.wait_for(timeout=60_000)
         page.wait_for_timeout(15_000 if tab == "analyse" else 3_000)
