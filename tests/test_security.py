@@ -1,81 +1,43 @@
-"""What strangers may try: markup, paths, addresses, bombs, floods and nonsense. Every answer is text or a sentence."""
+"""Careful defaults, and paths, addresses and markup that strangers may try. Every answer is text or a sentence."""
 
 from __future__ import annotations
 
-import base64
 import http.client
-import io
 import json
 import os
-import random
 import socket
 import subprocess
 import sys
-import tempfile
-import threading
 import time
-import zlib
-from collections.abc import Iterator
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 from urllib.parse import quote, urlsplit
 
-import gradio as gr
 import numpy as np
 import pytest
 from gradio_client import Client
 from gradio_client.exceptions import AppError
-from hypothesis import HealthCheck, given, settings
-from hypothesis import strategies as st
 from PIL import Image
 
-from script_core.media import Media, MediaError
-from script_core.spacefile.manifest import load
-from tests.browser import chrome, free_port, served, visit  # noqa: F401
+from tests.browser import free_port
+from tests.wire import XSS, call, rest
 from ui import guard
-from ui.api import KNOWN_TROUBLE, Endpoints
-from ui.limits import LIMITS, read_either, read_picture
-from ui.runtime import Host
+from ui.limits import LIMITS
 
 ROOT = Path(__file__).parent.parent
-# The quick suite's share; `make soak` raises it.
-ROUNDS = int(os.environ.get("SOAK_ROUNDS", "60"))
-FUZZ = settings(
-    max_examples=ROUNDS,
-    deadline=None,
-    derandomize=ROUNDS < 1000,
-    suppress_health_check=list(HealthCheck),
-    database=None,
-)
 
 
-def rest(address: str, path: str, body: Any = None, *, method: str = "", raw: bytes | None = None) -> tuple[int, bytes]:
-    """A request whose path goes over the wire as it is, dots and all."""
-    host = urlsplit(address).netloc
-    connection = http.client.HTTPConnection(host, timeout=60)
-    data = raw if raw is not None else None if body is None else json.dumps(body).encode()
-    connection.request(method or ("POST" if data else "GET"), path, data, {"Content-Type": "application/json"})
-    answer = connection.getresponse()
-    return answer.status, answer.read()
-
-
-def call(address: str, name: str, body: dict[str, Any]) -> tuple[str, Any]:
-    """("complete" or "error", value or sentence) of one endpoint, by REST."""
-    status, told = rest(address, f"/gradio_api/call/v2/{name}", body)
-    if status != 200:
-        return "error", told.decode()
-    _, stream = rest(address, f"/gradio_api/call/{name}/{json.loads(told)['event_id']}")
-    lines = stream.decode().splitlines()
-    kind = [line[7:] for line in lines if line.startswith("event: ")][-1]
-    data = [line[6:] for line in lines if line.startswith("data: ")][-1]
-    return kind, json.loads(data)
+@pytest.fixture(autouse=True)
+def unlimited(monkeypatch: pytest.MonkeyPatch) -> None:
+    """These tests call faster than one visitor may."""
+    monkeypatch.setattr(guard.Allowance, "wait", lambda self, address, now=None: 0.0)
 
 
 # ---- defaults ----------------------------------------------------------------------------------------------------
 
 
-def test_defaults_are_the_careful_ones(served: SimpleNamespace, monkeypatch: pytest.MonkeyPatch) -> None:  # noqa: F811
+def test_defaults_are_the_careful_ones(served: SimpleNamespace, monkeypatch: pytest.MonkeyPatch) -> None:
     import app
 
     monkeypatch.delenv("GRADIO_SERVER_NAME", raising=False)
@@ -94,7 +56,7 @@ def test_defaults_are_the_careful_ones(served: SimpleNamespace, monkeypatch: pyt
     assert status in (403, 404, 405)
 
 
-def test_only_our_own_machine_is_listened_to(served: SimpleNamespace) -> None:  # noqa: F811
+def test_only_our_own_machine_is_listened_to(served: SimpleNamespace) -> None:
     port = urlsplit(served.address).port
     others = {info[4][0] for info in socket.getaddrinfo(socket.gethostname(), None, socket.AF_INET)} - {"127.0.0.1"}
     for address in others:
@@ -153,7 +115,7 @@ PATHS = (
 @pytest.mark.parametrize(
     "route", ["/gradio_api/file=", "/gradio_api/file/", "/static/", "/assets/", "/gradio_api/stream/"]
 )
-def test_no_route_leads_to_other_files(route: str, served: SimpleNamespace) -> None:  # noqa: F811
+def test_no_route_leads_to_other_files(route: str, served: SimpleNamespace) -> None:
     targets = [
         *PATHS,
         str(ROOT / "app.py"),
@@ -169,7 +131,7 @@ def test_no_route_leads_to_other_files(route: str, served: SimpleNamespace) -> N
 
 
 @pytest.mark.parametrize("path", ["/etc/passwd", str(ROOT / "assets" / "favicon.svg"), "../../etc/hostname", "app.py"])
-def test_a_call_cannot_name_a_file_of_the_server(path: str, served: SimpleNamespace) -> None:  # noqa: F811
+def test_a_call_cannot_name_a_file_of_the_server(path: str, served: SimpleNamespace) -> None:
     given = {"image": {"path": path, "meta": {"_type": "gradio.FileData"}}, "question": "is it ?"}
     kind, told = call(served.address, "answer", given)
     assert kind == "error" and "root:" not in json.dumps(told) and str(ROOT) not in json.dumps(told)
@@ -194,7 +156,7 @@ class Trap:
         return True
 
 
-def test_no_address_is_ever_fetched(served: SimpleNamespace) -> None:  # noqa: F811
+def test_no_address_is_ever_fetched(served: SimpleNamespace) -> None:
     trap = Trap()
     mark = {"meta": {"_type": "gradio.FileData"}}
     for url in (
@@ -214,7 +176,7 @@ def test_no_address_is_ever_fetched(served: SimpleNamespace) -> None:  # noqa: F
     assert not trap.visited()
 
 
-def test_events_of_the_page_fetch_nothing_either(served: SimpleNamespace) -> None:  # noqa: F811
+def test_events_of_the_page_fetch_nothing_either(served: SimpleNamespace) -> None:
     trap = Trap()
     mark = {"path": trap.address, "url": trap.address, "meta": {"_type": "gradio.FileData"}}
     for fn in served.demo.fns.values():
@@ -237,10 +199,8 @@ def test_events_of_the_page_fetch_nothing_either(served: SimpleNamespace) -> Non
 
 # ---- markup ------------------------------------------------------------------------------------------------------
 
-XSS = '<img src=x onerror="window.hacked=1"><script>window.hacked=1</script>"\'><svg onload=window.hacked=1>{{7*7}}${1}'
 
-
-def test_markup_in_a_question_and_a_file_name_is_shown_as_text(visit: Any, tmp_path: Path) -> None:  # noqa: F811
+def test_markup_in_a_question_and_a_file_name_is_shown_as_text(visit: Any, tmp_path: Path) -> None:
     see = visit()
     page = see.open()
     path = tmp_path / "<img src=x onerror=window.hacked=1>.png"
@@ -261,8 +221,8 @@ def test_markup_in_a_question_and_a_file_name_is_shown_as_text(visit: Any, tmp_p
 
 
 def test_markup_in_a_models_answer_is_shown_as_text(
-    visit: Any,  # noqa: F811
-    served: SimpleNamespace,  # noqa: F811
+    visit: Any,
+    served: SimpleNamespace,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     engine = served.host.engine("stickers")
@@ -277,7 +237,7 @@ def test_markup_in_a_models_answer_is_shown_as_text(
     assert "49" not in page.inner_text("#ask-answers [data-card=pruned] [data-part=text]")
 
 
-def test_markup_in_a_link_is_shown_as_text(visit: Any) -> None:  # noqa: F811
+def test_markup_in_a_link_is_shown_as_text(visit: Any) -> None:
     see = visit()
     page = see.open(f"?question={quote(XSS)}&tau=%3Cscript%3E&example={quote(XSS)}&model={quote(XSS)}")
     assert page.evaluate("window.hacked") is None
@@ -285,228 +245,11 @@ def test_markup_in_a_link_is_shown_as_text(visit: Any) -> None:  # noqa: F811
     assert page.input_value("#ask-question textarea").startswith("<img")
 
 
-# ---- limits ------------------------------------------------------------------------------------------------------
-
-
-def bomb(side: int) -> bytes:
-    """A PNG whose header promises side x side pixels, in a few kilobytes."""
-    import struct
-
-    def chunk(kind: bytes, data: bytes) -> bytes:
-        return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
-
-    header = struct.pack(">IIBBBBB", side, side, 8, 0, 0, 0, 0)
-    return (
-        b"\x89PNG\r\n\x1a\n"
-        + chunk(b"IHDR", header)
-        + chunk(b"IDAT", zlib.compress(b"\0" * 4096))
-        + chunk(b"IEND", b"")
-    )
-
-
-@pytest.mark.parametrize("side", [7000, 12_000, 30_000, 2**31 - 1])
-def test_bombs_are_refused_by_their_header(side: int) -> None:
-    started = time.monotonic()
-    with pytest.raises(MediaError):
-        read_picture(bomb(side))
-    assert time.monotonic() - started < 10
-
-
-def test_a_bomb_sent_to_the_server_gets_a_sentence(served: SimpleNamespace) -> None:  # noqa: F811
-    uri = "data:image/png;base64," + base64.b64encode(bomb(12_000)).decode()
-    kind, told = call(served.address, "answer", {"image": uri, "question": "is it ?"})
-    assert kind == "error" and "144 million pixels; the limit is 40 million" in json.dumps(told)
-
-
-def test_uploads_above_the_limit_are_refused(served: SimpleNamespace) -> None:  # noqa: F811
-    size = (LIMITS.max_file_mb << 20) + 1000
-    body = (
-        b'--x\r\nContent-Disposition: form-data; name="files"; filename="a.png"\r\n\r\n'
-        + b"0" * size
-        + b"\r\n--x--\r\n"
-    )
-    connection = http.client.HTTPConnection(urlsplit(served.address).netloc, timeout=60)
-    try:
-        connection.request("POST", "/gradio_api/upload", body, {"Content-Type": "multipart/form-data; boundary=x"})
-        assert connection.getresponse().status == 413
-    except (BrokenPipeError, ConnectionResetError):
-        pass  # the server hung up before it had heard everything, which is a refusal, too
-
-
-def test_a_full_queue_says_so() -> None:
-    """With one lane and room for two, the others are told at once, and the server goes on."""
-    go = threading.Event()
-    with gr.Blocks(analytics_enabled=False) as demo:
-
-        def slow(x: int) -> int:
-            go.wait(30)
-            return x
-
-        gr.api(slow, api_name="slow", concurrency_limit=1)
-    demo.queue(max_size=2)
-    _, address, _ = demo.launch(prevent_thread_lock=True, quiet=True, server_port=free_port())
-    try:
-        told = [rest(address, "/gradio_api/call/v2/slow", {"x": i}) for i in range(2)]
-        give_up = time.monotonic() + 20
-        while time.monotonic() < give_up and all(status == 200 for status, _ in told):
-            told.append(rest(address, "/gradio_api/call/v2/slow", {"x": 9}))
-        assert told[-1][0] == 503 and b"Queue is full" in told[-1][1]
-        go.set()
-        event = json.loads(told[0][1])["event_id"]
-        assert b"event: complete" in rest(address, f"/gradio_api/call/slow/{event}")[1]
-    finally:
-        go.set()
-        demo.close()
-
-
-# ---- nonsense ----------------------------------------------------------------------------------------------------
-
-
-@pytest.fixture(scope="module")
-def seeds() -> list[bytes]:
-    """Small valid files of many kinds, to be mutated."""
-    rng = np.random.default_rng(0)
-    picture = Image.fromarray(rng.integers(0, 255, (24, 32, 3), dtype=np.uint8))
-    held = []
-    for kind in ("PNG", "JPEG", "GIF", "BMP", "TIFF", "WEBP", "PPM", "TGA", "ICO", "PCX"):
-        out = io.BytesIO()
-        picture.save(out, kind)
-        held.append(out.getvalue())
-    moving = io.BytesIO()
-    frames = [picture.rotate(90 * turn).resize((32, 24)) for turn in range(3)]
-    frames[0].save(moving, "GIF", save_all=True, append_images=frames[1:])
-    return [*held, moving.getvalue(), b"\0\0\0\x18ftypmp42" + bytes(64), b"\x1aE\xdf\xa3" + bytes(64), b"<svg/>", b""]
-
-
-class Files:
-    """Held in an object so that a failure's report does not print every byte."""
-
-    def __init__(self, seeds: list[bytes], folder: Path) -> None:
-        self.seeds, self.folder = seeds, folder
-
-
-def mutated(data: bytes, draw: random.Random) -> bytes:
-    """Bytes flipped, cut, doubled, inserted or overwritten, a few times."""
-    held = bytearray(data)
-    for _ in range(draw.randint(1, 6)):
-        place = draw.randrange(len(held) + 1)
-        how = draw.randrange(5)
-        if how == 0 and held:
-            held[place % len(held)] = draw.randrange(256)
-        elif how == 1:
-            del held[place:]
-        elif how == 2:
-            held[place:place] = held[place : place + draw.randrange(64)]
-        elif how == 3:
-            held[place:place] = draw.randbytes(draw.randrange(16))
-        else:
-            held[place : place + 4] = draw.choice([b"\xff\xff\xff\xff", b"\0\0\0\0", b"\x7f\xff\xff\xff"])
-    return bytes(held)
-
-
-@pytest.fixture(scope="module")
-def seeds_and_folder(seeds: list[bytes], tmp_path_factory: pytest.TempPathFactory) -> Files:
-    return Files(seeds, tmp_path_factory.mktemp("mutated"))
-
-
-@FUZZ
-@given(seed=st.integers(0, 2**31))
-def test_mutated_files_are_read_or_refused(seed: int, seeds_and_folder: Files) -> None:
-    seeds, folder = seeds_and_folder.seeds, seeds_and_folder.folder
-    draw = random.Random(seed)
-    path = folder / "upload.png"
-    path.write_bytes(mutated(draw.choice(seeds), draw))
-    before = len(os.listdir(tempfile.gettempdir()))
-    started = time.monotonic()
-    # Videos are decoded in a process of their own, which takes half a second each: one in ten.
-    read = read_either if draw.random() < 0.1 else lambda given, frames: read_picture(given)
-    try:
-        assert isinstance(read(path, 4), Media)
-    except MediaError as refusal:
-        assert str(refusal).endswith(".") and str(folder) not in str(refusal)
-    assert time.monotonic() - started < 10
-    assert len(os.listdir(tempfile.gettempdir())) <= before + 1
-
-
-ANYTHING = st.recursive(
-    st.none()
-    | st.booleans()
-    | st.integers()
-    | st.floats()
-    | st.text(max_size=40)
-    | st.sampled_from(["script", XSS, "\ud800", "\0"]),
-    lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.text(max_size=8), inner, max_size=4),
-    max_leaves=6,
-)
-NAMES = (
-    "image",
-    "question",
-    "method",
-    "budget",
-    "tau",
-    "gamma",
-    "p",
-    "scope",
-    "flip",
-    "newlines",
-    "answer_tokens",
-    "model",
-)
-
-
-@pytest.fixture(scope="module")
-def endpoints() -> Endpoints:
-    host = Host()
-    host.start()
-    host.wait()
-    return Endpoints(host, per_minute=10**9)
-
-
-GOOD = {"image": "balloons", "question": "is it ?", "budget": 8, "answer_tokens": 1}
-
-
-@FUZZ
-@given(wrong=st.dictionaries(st.sampled_from(NAMES), ANYTHING, min_size=1, max_size=4), which=st.integers(0, 9))
-def test_nonsense_in_calls_gets_a_sentence(wrong: dict[str, Any], which: int, endpoints: Endpoints) -> None:
-    name = ("answer", "explain", "compare")[0 if which < 3 else 1 if which < 8 else 2]
-    takes = set(Endpoints.__dict__[name].__code__.co_varnames)
-    arguments = {key: value for key, value in {**GOOD, **wrong}.items() if key in takes}
-    if name == "compare":
-        arguments["methods"] = wrong.get("method", ["uniform", "random"])
-    started = time.monotonic()
-    try:
-        told = getattr(endpoints, name)(**arguments)
-        json.dumps(told, allow_nan=False)
-    except KNOWN_TROUBLE as refusal:
-        assert str(refusal).strip()
-    except gr.Error:
-        pass
-    assert time.monotonic() - started < 30
-
-
-@FUZZ
-@given(value=ANYTHING)
-def test_whatever_is_posted_the_server_stays_up(value: Any, served: SimpleNamespace) -> None:  # noqa: F811
-    try:
-        body = json.dumps({"image": "balloons", "question": value, "budget": value, "answer_tokens": 1}).encode()
-    except ValueError:
-        return
-    for path in (
-        "/gradio_api/call/v2/methods",
-        "/gradio_api/call/v2/nothing",
-        "/gradio_api/queue/join",
-        "/gradio_api/upload",
-    ):
-        status, told = rest(served.address, path, raw=body)
-        assert b"Traceback" not in told and str(ROOT).encode() not in told
-    assert rest(served.address, "/healthz")[0] == 200
-
-
 # ---- the log -----------------------------------------------------------------------------------------------------
 
 
 def test_questions_and_file_names_are_not_logged(
-    served: SimpleNamespace,  # noqa: F811
+    served: SimpleNamespace,
     caplog: pytest.LogCaptureFixture,
     capfd: pytest.CaptureFixture[str],
 ) -> None:
@@ -516,18 +259,3 @@ def test_questions_and_file_names_are_not_logged(
         client.predict(image="my-secret-picture", question="is my secret here ?", api_name="/answer")
     out = capfd.readouterr()
     assert "secret" not in caplog.text + out.out + out.err
-
-
-@pytest.fixture(autouse=True)
-def unlimited(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """These tests call faster than one visitor may."""
-    monkeypatch.setattr(guard.Allowance, "wait", lambda self, address, now=None: 0.0)
-    yield
-
-
-def test_limits_come_from_the_spacefile() -> None:
-    from ui.state import ANSWER_LIMIT, QUESTION_LIMIT
-
-    limits = load().limits
-    assert (ANSWER_LIMIT, QUESTION_LIMIT) == (limits.max_new_tokens, limits.max_question_chars)
-    assert limits == LIMITS
