@@ -16,10 +16,11 @@ from script_core.evaluation import Job
 from script_core.evaluation.methods import parse_list
 from script_core.evaluation.results import write_json
 from tests.browser import chrome, served, visit  # noqa: F401
-from tests.test_evaluation import Answering, finished, truths
+from tests.evaluated import Answering, finished, truths
 from ui import benchmark as tables
 from ui import benchmark_check
-from ui.analyse import CHARTS, AnalyseHandlers
+from ui.analyse import AnalyseHandlers
+from ui.analyse_layout import CHARTS
 from ui.benchmark_check import BenchmarkHandlers, Visit
 from ui.examples import examples
 from ui.state import DEFAULTS, NAMES
