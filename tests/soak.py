@@ -1,13 +1,15 @@
 """Many visitors at once against the running app: `python -m tests.soak` (part of `make soak`; minutes, not seconds).
 
 For `--seconds`, `--clients` callers ask the embedded model by REST; then `--visits` visitors come one after another.
-What must hold: with fewer callers than the queue has places no call fails, with more every refusal is the sentence that
-the queue is full, a slider goes on being answered, and resident memory stays where it was.
+Last, the server is killed while callers ask, and started again. What must hold: with fewer callers than the queue has
+places no call fails, with more every refusal is the sentence that the queue is full, a slider goes on being answered,
+resident memory stays where it was, and callers of the killed server are told, and answered again by the next one.
 """
 
 from __future__ import annotations
 
 import argparse
+import http.client
 import json
 import statistics
 import subprocess
@@ -40,9 +42,14 @@ class Running:
     """The app in a process of its own."""
 
     def __init__(self) -> None:
-        self.address = f"http://127.0.0.1:{(port := free_port())}"
+        self.port = free_port()
+        self.address = f"http://127.0.0.1:{self.port}"
+        self.start()
+
+    def start(self) -> None:
+        """Start, and wait until a model answers."""
         self.process = subprocess.Popen(
-            [sys.executable, "-c", PROGRAM, str(port)], cwd=ROOT, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE
+            [sys.executable, "-c", PROGRAM, str(self.port)], cwd=ROOT, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE
         )
         while True:
             try:
@@ -52,6 +59,11 @@ class Running:
                 if self.process.poll() is not None:
                     raise RuntimeError("the app did not start") from None
                 time.sleep(0.5)
+
+    def stop(self) -> str:
+        """Stop; returns what it wrote into its log."""
+        self.process.terminate()
+        return self.process.communicate(timeout=60)[1].decode()
 
     def memory_mb(self) -> float:
         status = Path(f"/proc/{self.process.pid}/status").read_text()
@@ -71,7 +83,7 @@ class Running:
         except urllib.error.HTTPError as error:
             told = error.read().decode()
             return "busy" if error.code == 503 and "Queue is full" in told else f"{error.code}: {told[:80]}"
-        except OSError as error:
+        except (OSError, http.client.HTTPException) as error:
             return f"{type(error).__name__}: {error}"
         return "ok" if "event: complete" in told else told[-120:]
 
@@ -132,6 +144,35 @@ def visits(app: Running, count: int) -> tuple[list[float], list[float]]:
     return times, memory
 
 
+def killed(app: Running, clients: int) -> tuple[Counter[str], float, str]:
+    """Kill the server while callers ask, and start it again: what they were told meanwhile, the longest that one had to
+    wait to be told, and the first answer of the new server."""
+    told: Counter[str] = Counter()
+    waits: list[float] = []
+    over = threading.Event()
+
+    def ask() -> None:
+        while not over.is_set():
+            started = time.monotonic()
+            said = app.call("explain", {"image": "balloons", "question": "is there a dog ?", "budget": 16})
+            waits.append(time.monotonic() - started)
+            told[said if said in ("ok", "busy") else "gone"] += 1
+            over.wait(PAUSE)
+
+    threads = [threading.Thread(target=ask) for _ in range(clients)]
+    for thread in threads:
+        thread.start()
+    time.sleep(3)
+    app.process.kill()
+    app.process.communicate(timeout=60)
+    app.start()
+    first = app.call("answer", {"image": "balloons", "question": "is there a dog ?", "answer_tokens": 2})
+    over.set()
+    for thread in threads:
+        thread.join()
+    return told, max(waits), first
+
+
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--clients", type=int, default=60)
@@ -150,12 +191,15 @@ def main() -> int:
         stop.set()
         hand.join()
         times, memory = visits(app, options.visits)
+        trace = app.stop()
+        app.start()
+        gone, longest, first = killed(app, 10)
     finally:
-        app.process.terminate()
-        trace = app.process.communicate(timeout=60)[1].decode()
+        app.stop()
     print(f"10 callers: {dict(few)}\n{options.clients} callers: {dict(many)}")
     print(f"{options.visits} visits: settings in {statistics.median(times):.0f} ms, memory {memory[0]:.0f} MB at 50, "
           f"{memory[-1]:.0f} MB at the end")  # fmt: skip
+    print(f"killed and started again: {dict(gone)}, nobody waited more than {longest:.0f} s, first answer: {first}")
     late = sorted(moved)[int(0.95 * len(moved))] if moved else float("inf")
     print(f"{len(moved)} slider moves meanwhile, 95 % within {late:.0f} ms")
     problems = ["the slider was slow or not answered"] if late > options.slider_ms else []
@@ -165,6 +209,8 @@ def main() -> int:
         problems.append("a caller was told something else than an answer or that the queue is full")
     if memory[-1] > memory[0] + 60:
         problems.append("memory grew")
+    if first not in ("ok", "busy") or not gone["ok"] or longest > 120:
+        problems.append("callers did not get over the death of the server")
     if "Traceback" in trace:
         problems.append(f"the log holds a traceback: {trace[-400:]}")
     print("\n".join(problems) or "all held")
