@@ -9,7 +9,15 @@ import pytest
 import torch
 
 from script_core.engine import Engine
-from script_core.stickers.batches import BACKGROUND, MIXED, NAME_INDEX, Recipe, ask_all, facts_of, pack, picture
+from script_core.stickers.batches import (
+    BACKGROUND,
+    MIXED,
+    NAME_INDEX,
+    Recipe,
+    ask_all,
+    facts_of,
+    picture,
+)
 from script_core.stickers.canvas import Scene, Sticker, Word
 from script_core.stickers.clips import Event, animate, ask_clip
 from script_core.stickers.held_out import MODES, held_out
@@ -23,6 +31,7 @@ from script_core.stickers.layouts import (
     tiled,
 )
 from script_core.stickers.model import patch_centres
+from script_core.stickers.packing import pack
 from script_core.stickers.questions import NEGATIVES, VOCABULARY
 from script_core.stickers.tokenizer import word_ids
 

@@ -19,12 +19,10 @@ from script_core.stickers.batches import (
     Recipe,
     ask_all,
     choose,
-    pack,
     picture,
-    positions_and_mask,
     symbolic_facts,
     visual_batch,
-)  # fmt: skip
+)
 from script_core.stickers.checkpoints import build, finished_kit, weights
 from script_core.stickers.curriculum import LAST, STAGES
 from script_core.stickers.export import to_transformers
@@ -33,6 +31,7 @@ from script_core.stickers.held_out import held_out
 from script_core.stickers.losses import Words, place_code, symbols
 from script_core.stickers.model import Sizes, TinyLlava
 from script_core.stickers.optimiser import Group, Optimiser, orthogonalise
+from script_core.stickers.packing import pack, positions_and_mask  # fmt: skip
 from script_core.stickers.questions import VOCABULARY, Question
 from script_core.stickers.scenes import make_scene
 from script_core.stickers.tokenizer import BOS, EOS, IMAGE, UNK, build_tokenizer, encode, word_ids

@@ -8,18 +8,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from script_core.stickers.batches import (
-    Recipe,
-    ask_all,
-    pack,
-    picture,
-    positions_and_mask,
-    symbolic_facts,
-    visual_batch,
-)
+from script_core.stickers.batches import Recipe, ask_all, picture, symbolic_facts, visual_batch
 from script_core.stickers.catalogue import NAMES, indefinite
 from script_core.stickers.kit import EXISTENCE_MIX, Kit, moved
 from script_core.stickers.losses import symbols
+from script_core.stickers.packing import pack, positions_and_mask
 from script_core.stickers.scenes import make_scene
 
 HELD_OUT_SEED = 500_000

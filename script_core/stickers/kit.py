@@ -10,20 +10,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from script_core.stickers.batches import (
-    Facts,
-    Item,
-    Packed,
-    Picture,
-    Pool,
-    Recipe,
-    Ways,
-    pack,
-    picture,
-    positions_and_mask,
-)
+from script_core.stickers.batches import Facts, Item, Picture, Pool, Recipe, picture
 from script_core.stickers.losses import Heads, Words, answer_losses
 from script_core.stickers.model import GRID, TinyLlava
+from script_core.stickers.packing import Packed, Ways, pack, positions_and_mask
 from script_core.stickers.tokenizer import BOS, EOS, encode
 
 FULL = GRID * GRID

@@ -8,9 +8,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from script_core.stickers.batches import MIXED, Facts, Packed
+from script_core.stickers.batches import MIXED, Facts
 from script_core.stickers.catalogue import COLOURS, NAMES, READABLE
 from script_core.stickers.model import Sizes, TinyLlava, rms_norm, sincos
+from script_core.stickers.packing import Packed
 
 
 class Heads(nn.Module):

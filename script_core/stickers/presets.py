@@ -71,7 +71,7 @@ PRESETS = {
     "cpu": Preset({
         "align": Length(27, 20), "symbols": Length(27, 20),
         "connect": Length(15, 16, workers=2), "tune": Length(57, 16, workers=2, decay=0.6),
-        "modes": Length(75, 16, workers=2, decay=0.45),
+        "modes": Length(98, 16, workers=2, decay=0.45),
     }, gates=_GATES),
     "gpu": Preset({
         "align": Length(5, 128), "symbols": Length(5, 96), "connect": Length(2, 128), "tune": Length(5, 96),
