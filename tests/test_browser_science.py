@@ -220,3 +220,10 @@ def test_benchmark_filters_sorts_downloads_and_checks(visit: Any) -> None:  # no
     see.until("document.querySelector('#bench-progress').innerText.includes('Done: 1 of 1')", timeout=60_000)
     see.until("document.querySelector('#bench-sources').innerText.includes('this visit')")
     assert "1 of 576" not in page.inner_text("#bench-table") and "Stickers" in page.inner_text("#bench-table")
+
+
+@pytest.mark.parametrize("tab", ["Ask", "Compare", "Video", "Analyse", "Benchmark", "About"])
+def test_a_link_opens_every_tab(visit: Any, tab: str) -> None:
+    see = visit()
+    see.page.goto(f"{see.address}?tab={tab.lower()}")
+    see.page.wait_for_selector(f'button[role="tab"][aria-selected="true"]:has-text("{tab}")')

@@ -36,6 +36,13 @@ def test_fewer_questions_are_the_beginning_of_more_and_suites_cover_popes_negati
 def test_the_question_sequence_of_this_version_has_not_changed() -> None:
     assert digest("image") == "1686c26dcdeabfec"
     assert digest("video") == "934f5f68224f3ed8"
+    assert digest("tiles") == "4f57a57745eefc7e"
+
+
+def test_tiles_are_asked_of_pictures_that_need_them() -> None:
+    sheet = next(sheets("tiles", 5))
+    assert sheet.media().frames[0].shape == (672, 672, 3) and len(sheet.items) == 5
+    assert all(24 <= sticker.size * 672 <= 61 for sticker in sheet.scenes[0].stickers)
 
 
 def test_video_questions_come_with_as_many_frames_as_times() -> None:

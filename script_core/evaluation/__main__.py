@@ -19,6 +19,8 @@ from script_core.evaluation.methods import parse_list
 from script_core.evaluation.questions import SIZES
 from script_core.evaluation.runner import Job, Progress
 
+MODELS = {"image": "stickers", "video": "stickers-video", "tiles": "stickers-anyres"}
+
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run, write, and print the table; 0, or 2 with a sentence on stderr, or 130 when interrupted."""
@@ -43,7 +45,10 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--budgets", default="64,16", help="visual tokens, such as 128,64,32,16")
     parser.add_argument(
-        "--questions", type=int, default=200, help=f"up to {SIZES['image']} (image) or {SIZES['video']}"
+        "--questions",
+        type=int,
+        default=200,
+        help=f"up to {SIZES['image']} (image) or {SIZES['video']}, {SIZES['tiles']}",
     )
     parser.add_argument("--kind", choices=sorted(SIZES), default="image")
     parser.add_argument("--seeds", type=int, default=3, help="runs of random methods")
@@ -66,7 +71,7 @@ def _measure(args: argparse.Namespace, job: Job) -> int:
 
     if args.threads > 0:
         torch.set_num_threads(args.threads)
-    engine = Engine.load(args.model or ("stickers-video" if job.kind == "video" else None), device=args.device)
+    engine = Engine.load(args.model or MODELS[job.kind], device=args.device)
     path = args.out.with_suffix(".journal.jsonl")
     if args.fresh:
         path.unlink(missing_ok=True)

@@ -21,14 +21,15 @@ from script_core.stickers.rendering import render
 from script_core.stickers.scenes import make_scene
 
 VERSION = "stickers-1"  # raise it whenever a scene or a question of the sequence changes
-SEEDS = {"image": 2_512, "video": 2_513}  # training uses 1,000,000 and more
-SIZES = {"image": 2_000, "video": 500}
+SEEDS = {"image": 2_512, "video": 2_513, "tiles": 2_514}  # training uses 1,000,000 and more
+SIZES = {"image": 2_000, "video": 500, "tiles": 500}
 # Of pictures; clips have a mix of their own. Fixed with the version, whatever else is measured elsewhere.
 MIX = {
     "existence": 0.34, "colour": 0.11, "kind": 0.11, "count": 0.14, "where": 0.09, "leftright": 0.08,
     "abovebelow": 0.07, "nextto": 0.06,
 }  # fmt: skip
-PER_SCENE = {"image": 6, "video": 3}
+TILES_MIX = {"existence": 0.6, "colour": 0.2, "kind": 0.2}
+PER_SCENE = {"image": 6, "video": 3, "tiles": 5}
 SIDE = 336
 FRAMES = 8
 
@@ -56,17 +57,21 @@ class Sheet:
     number: int
     scenes: tuple[Scene, ...]
     items: tuple[Item, ...]
+    side: int = SIDE
 
     def media(self) -> Media:
         """The pixels; drawing them takes longer than everything else here, so it waits until they are needed."""
-        frames = [render(scene, SIDE).image for scene in self.scenes]
+        frames = [render(scene, self.side).image for scene in self.scenes]
         return Media.of(frames, tuple(float(t) for t in range(len(frames))) if len(frames) > 1 else ())
 
 
 def sheets(kind: str, count: int) -> Iterator[Sheet]:
-    """Scenes with `count` questions in all. kind: "image" or "video". Raises ValueError for more than there are."""
+    """Scenes with `count` questions in all. kind: "image", "video", or "tiles": small stickers in 672 px pictures.
+
+    Raises ValueError for more than there are.
+    """
     if kind not in SIZES:
-        raise ValueError(f"There are image and video questions, no {kind!r} ones.")
+        raise ValueError(f"There are {', '.join(SIZES)} questions, no {kind!r} ones.")
     if not 1 <= count <= SIZES[kind]:
         raise ValueError(f"There are {SIZES[kind]:,} {kind} questions; ask for 1 to {SIZES[kind]:,}, not {count:,}.")
     left, number = count, 0
@@ -86,13 +91,15 @@ def _sheet(kind: str, number: int, left: int) -> Sheet:
         asked = ask_clip(clip, rng, PER_SCENE[kind])
     else:
         negatives = NEGATIVES[number % len(NEGATIVES)]
-        scenes = (make_scene(rng, objects=(3, 9)),)
-        asked = ask(scenes[0], rng, PER_SCENE[kind], MIX, negatives)
+        small = kind == "tiles"
+        drawn = make_scene(rng, objects=(3, 14), sizes=(0.036, 0.09)) if small else make_scene(rng, objects=(3, 9))
+        scenes = (drawn,)
+        asked = ask(drawn, rng, PER_SCENE[kind], TILES_MIX if small else MIX, negatives)
     items = tuple(
         Item(f"{kind}-{number}-{place}", number, _suite(question, number), question.text, question.answer)
         for place, question in enumerate(asked[:left])
     )
-    return Sheet(number, scenes, items)
+    return Sheet(number, scenes, items, 2 * SIDE if kind == "tiles" else SIDE)
 
 
 def _suite(question: Question, number: int) -> str:

@@ -38,7 +38,7 @@ class Cell:
 
 @dataclass(frozen=True)
 class Job:
-    """What to ask. kind: "image" or "video" questions. seeds: runs of methods that are random."""
+    """What to ask. kind: "image", "video" or "tiles" questions. seeds: runs of methods that are random."""
 
     methods: tuple[Method, ...]
     budgets: tuple[int, ...]
