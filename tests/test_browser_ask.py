@@ -91,7 +91,7 @@ def test_an_example_is_one_click(visit: Any) -> None:
     see = visit()
     page = see.open()
     page.click("#ask-examples [data-example=penguins]")
-    see.until(f"{DONE} && document.querySelector('#ask-question textarea').value.includes('penguins')")
+    see.until(f"{DONE} && document.querySelector('#ask-question textarea').value.includes('fish')")
     see.until("document.querySelector('[data-example=penguins]').getAttribute('aria-pressed') === 'true'")
     page.click("#ask-examples .exs-chip >> text=where is the fish ?")
     see.until(f"{DONE} && document.querySelector('#ask-question textarea').value === 'where is the fish ?'")
@@ -307,4 +307,4 @@ def test_a_link_restores_settings(visit: Any) -> None:
     page = see.open("?example=night&budget=40&tau=0.33&gamma=2.5")
     see.until("document.querySelector('#ask-grid .tg').dataset.budget === '40'")
     assert see.data("tau") == "0.33" and see.data("gamma") == "2.5" and see.data("kept") == "40"
-    assert page.input_value("#ask-question textarea") == "how many stars are there ?"
+    assert page.input_value("#ask-question textarea") == "what colour is the heart ?"

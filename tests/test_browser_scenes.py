@@ -46,7 +46,7 @@ def test_a_new_scene_brings_questions_that_are_answered(visit: Any) -> None:
     assert text(page, "#ask-answers [data-card=full] [data-part=text]")
     assert "only knows sticker scenes" not in text(page, "#ask-answers [data-part=notices]")
     page.click("#ask-examples [data-example=penguins]")
-    see.until(f"{FRESH} && document.querySelector('{CHIPS}').textContent.includes('penguins')")
+    see.until(f"{FRESH} && document.querySelector('{CHIPS}').textContent.includes('fish')")
 
 
 def test_two_stickers_are_composed_used_and_asked_about(visit: Any) -> None:

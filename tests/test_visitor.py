@@ -10,14 +10,14 @@ from script_core.stickers.composing import read_scene
 from script_core.stickers.rendering import render
 
 COMPOSED = {
-    "background": "sky",
+    "background": "meadow",
     "stickers": [
         {"name": "car", "colour": "red", "x": 0.2, "y": 0.18, "size": 0.26},
         {"name": "dog", "x": 0.8, "y": 0.2, "size": 0.26},
         {"name": "apple", "x": 0.5, "y": 0.5, "size": 0.22},
         {"name": "balloon", "colour": "blue", "x": 0.2, "y": 0.82, "size": 0.26},
-        {"name": "penguin", "x": 0.56, "y": 0.84, "size": 0.26},
-        {"name": "penguin", "x": 0.86, "y": 0.82, "size": 0.26},
+        {"name": "penguin", "x": 0.56, "y": 0.84, "size": 0.22},
+        {"name": "penguin", "x": 0.86, "y": 0.82, "size": 0.22},
     ],
 }
 ASKED = (
