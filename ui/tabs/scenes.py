@@ -68,7 +68,8 @@ def known() -> str:
         f'<div class="knows"><p>These {len(NAMES)} things and nothing else. About any other word it says that it does '
         f"not know it. A composed scene holds up to {LIMIT} of them.</p><dl>{things}</dl>"
         f"<p><strong>Colours:</strong> {', '.join(COLOURS)}, of {escape(tinted)}.</p>"
-        f"<p><strong>Words that it can read on a sign:</strong> {', '.join(READABLE)}.</p>"
+        "<p><strong>Words that can stand on a sign</strong> (it was shown them, but hardly learned to read them): "
+        f"{', '.join(READABLE)}.</p>"
         f"<p><strong>Kinds of questions:</strong></p><dl>{asked}</dl></div>"
     )
 
