@@ -223,7 +223,7 @@ def test_benchmark_filters_sorts_downloads_and_checks(visit: Any) -> None:  # no
 
 
 @pytest.mark.parametrize("tab", ["Ask", "Compare", "Video", "Analyse", "Benchmark", "About"])
-def test_a_link_opens_every_tab(visit: Any, tab: str) -> None:
+def test_a_link_opens_every_tab(visit: Any, tab: str) -> None:  # noqa: F811
     see = visit()
     see.page.goto(f"{see.address}?tab={tab.lower()}")
     see.page.wait_for_selector(f'button[role="tab"][aria-selected="true"]:has-text("{tab}")')
