@@ -135,3 +135,29 @@ def test_spread_keeps_both_ends_and_never_repeats() -> None:
     for count in (2, 7, 64, 499, 500, 600):
         index = spread(starts, count)
         assert index[0] == 0 and index[-1] == 499 and (np.diff(index) > 0).all() and len(index) <= count
+
+
+# H.264 as phones write it, with B-frames. From 30 frames of `clips.write(".../src.avi")`, with ffmpeg and libx264:
+#   h264.mp4          -c:v libx264 -pix_fmt yuv420p -crf 20 -bf 2
+#   h264-rotated.mp4  the first with -display_rotation 90 and -c copy: a quarter turn counter-clockwise when shown
+#   h264-vfr.mp4      frames 10 to 19 left out (select), -fps_mode vfr: the one before stands for a second
+DATA = Path(__file__).parent / "data"
+
+
+@pytest.mark.parametrize("reader", ["decord", "opencv"])
+def test_h264_is_read(reader: str) -> None:
+    frames, times = video._collect(reader, str(DATA / "h264.mp4"), 6, time.monotonic() + 60)
+    assert [clips.number(f) for f in frames] == [0, 5, 11, 17, 23, 29]
+    assert times == pytest.approx((0, 0.5, 1.1, 1.7, 2.3, 2.9), abs=0.02) and frames[0][10, 10, 0] > 200
+
+
+def test_a_turned_phone_video_is_shown_upright() -> None:
+    frames, _ = read_frames(DATA / "h264-rotated.mp4", 3)
+    assert frames[0].shape == (96, 64, 3)
+    assert frames[0][-10, 10, 0] > 200 and frames[0][10, 10, 0] < 60 and frames[0][-10, -10, 0] < 60
+
+
+def test_a_frame_that_stands_still_is_taken_once() -> None:
+    frames, times = read_frames(DATA / "h264-vfr.mp4", 6)
+    assert [clips.number(f) for f in frames] == [0, 5, 9, 23, 29]
+    assert times == pytest.approx((0, 0.5, 0.9, 2.3, 2.9), abs=0.02)
