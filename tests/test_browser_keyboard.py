@@ -53,10 +53,10 @@ def test_a_question_is_asked_and_explored_by_keyboard(visit: Any) -> None:
     see.until(f"{asked}.dataset.state === 'running'", timeout=PATIENCE)
     see.until(f"{asked}.dataset.state === 'done' && {asked}.dataset.stale !== 'true'", timeout=PATIENCE)
     reach(page, inside("ask-method", role="combobox"))
+    page.wait_for_selector("#ask-method ul[role=listbox] li")
     for key in ("ArrowDown", "ArrowDown", "Enter"):
         page.keyboard.press(key)
-    chosen = page.input_value("#ask-method input")
-    assert chosen and chosen != "Script"
+    see.until("!['', 'Script'].includes(document.querySelector('#ask-method input').value)")
     reach(page, inside("ask-grid", role="radio"))
     before = see.data("layer")
     page.keyboard.press("ArrowRight")
