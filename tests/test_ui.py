@@ -396,7 +396,7 @@ def test_every_counter_says_what_it_is(handlers: AskHandlers) -> None:
 
 def test_examples_cover_what_the_model_can_be_asked() -> None:
     kinds = " ".join(example.kind for example in examples())
-    assert all(kind in kinds for kind in ("existence", "counting", "colour", "position"))
+    assert all(kind in kinds for kind in ("existence", "kind", "colour", "position", "where"))
     assert sum(example.is_scene for example in examples()) >= 8
     assert all(example.path.is_file() and example.alt for example in examples())
     credits = (examples()[0].path.parent / "CREDITS.md").read_text()

@@ -63,6 +63,10 @@ class AskHandlers:
             view["question_note"] = cards.note(" ".join(notes), "info")
         return view
 
+    def greeted(self, query: Mapping[str, str]) -> View:
+        """Then, at once: the first example's answer, if the server has it and the link asks for nothing else."""
+        return {} if _is_link(query) or self._opening is None else self._opening_view()
+
     def opened(self, query: Mapping[str, str], model: str, path: str | None, *values: Any) -> Iterator[View]:
         """Then: the first example, answered live when the server started, or an answer to what the link asks."""
         try:

@@ -51,7 +51,7 @@ def build(host: Host, tabs: Sequence[Tab] = TABS) -> gr.Blocks:
             yield from model_card.watch(host)
 
         quiet = {"show_progress": "hidden", "api_visibility": "private"}
-        demo.load(chosen, None, views, **quiet)
+        demo.load(chosen, None, views, queue=False, **quiet)
         demo.load(watched, None, badge, concurrency_limit=None, **quiet)
     demo.queue(max_size=LIMITS.queue_max, default_concurrency_limit=4, api_open=False)
     demo.script_context = ctx

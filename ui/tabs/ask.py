@@ -235,13 +235,19 @@ def _bind_opening(
     def arrived(request: gr.Request) -> dict[Any, Any]:
         return _placed(handlers.arrived(_query(request)), parts)
 
+    def greeted(request: gr.Request) -> dict[Any, Any]:
+        return _placed(handlers.greeted(_query(request)), parts)
+
     def opened(request: gr.Request, *given: Any) -> Iterator[dict[Any, Any]]:
         for view in handlers.opened(_query(request), *given):
             yield _placed(view, parts)
 
     fields = [parts[name] for name in (*NAMES, "media", "model", "badge", "question_note")]
     shown = [*streamed, parts["badge"], parts["quick"]]
-    ctx.demo.load(arrived, None, fields, **free).then(opened, values, shown, **free)
+    # The first steps go around the queue: when several events join it as the page opens, the browser can open its
+    # stream twice, and what comes through the first one is lost.
+    first = ctx.demo.load(arrived, None, fields, queue=False, **free)
+    first.then(greeted, None, streamed, queue=False, **free).then(opened, values, shown, **free)
 
 
 def _query(request: gr.Request | None) -> dict[str, str]:

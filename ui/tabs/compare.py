@@ -183,7 +183,7 @@ def bind(ctx: Context, parts: dict[str, Any]) -> None:
             lambda *given: calculated(ctx.host, *given), calculator, parts["calc_result"],
             trigger_mode="always_last", **free,
         )  # fmt: skip
-    ctx.demo.load(lambda *given: calculated(ctx.host, *given), calculator, parts["calc_result"], **free)
+    ctx.demo.load(lambda *given: calculated(ctx.host, *given), calculator, parts["calc_result"], queue=False, **free)
 
 
 def _placed(view: dict[str, Any], parts: dict[str, Any]) -> dict[Any, Any]:
