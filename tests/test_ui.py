@@ -423,3 +423,9 @@ def test_the_page_builds_and_offers_nothing_by_accident() -> None:
 def test_the_page_names_no_other_server() -> None:
     head = page.launch_options()["head"]
     assert "http://" not in head and "https://" not in head
+
+
+def test_a_visitor_is_greeted_with_the_opening_answer_unless_the_link_asks_for_more(handlers: AskHandlers) -> None:
+    assert AskHandlers(handlers.host).greeted({}) == {}  # nothing is answered yet
+    handlers.prepare()
+    assert handlers.greeted({})["answers"]["state"] == "done" and handlers.greeted({"budget": "9"}) == {}

@@ -236,7 +236,7 @@ def _bind_opening(
         return _placed(handlers.arrived(_query(request)), parts)
 
     def greeted(request: gr.Request) -> dict[Any, Any]:
-        return _placed(handlers.greeted(_query(request)), parts)
+        return _placed(handlers.greeted(_query(request)), parts) or {parts["grid"]: gr.skip()}  # {} is no answer
 
     def opened(request: gr.Request, *given: Any) -> Iterator[dict[Any, Any]]:
         for view in handlers.opened(_query(request), *given):
