@@ -8,7 +8,6 @@ from typing import Any
 import axe_playwright_python
 import pytest
 
-from tests.browser import chrome, served, visit  # noqa: F401
 from ui import page as pages
 
 AXE = next(Path(axe_playwright_python.__file__).parent.rglob("axe.min.js")).read_text(encoding="utf-8")
@@ -49,7 +48,7 @@ def show(page: Any, title: str) -> None:
 
 @pytest.mark.parametrize("look", ["light", "dark"])
 @pytest.mark.parametrize("size", SIZES)
-def test_nothing_serious_in_any_tab(size: str, look: str, visit: Any) -> None:  # noqa: F811
+def test_nothing_serious_in_any_tab(size: str, look: str, visit: Any) -> None:
     width, height = SIZES[size]
     see = visit(width=width, height=height, look=look)
     page = see.open(f"?__theme={look}")
@@ -67,7 +66,7 @@ def test_nothing_serious_in_any_tab(size: str, look: str, visit: Any) -> None:  
 
 
 @pytest.mark.parametrize("look", ["light", "dark"])
-def test_nothing_serious_with_a_toast_open(look: str, visit: Any) -> None:  # noqa: F811
+def test_nothing_serious_with_a_toast_open(look: str, visit: Any) -> None:
     see = visit(look=look)
     page = see.open(f"?__theme={look}")
     page.fill("#ask-question textarea", "")
@@ -79,13 +78,13 @@ def test_nothing_serious_with_a_toast_open(look: str, visit: Any) -> None:  # no
     assert serious(page) == []
 
 
-def test_axe_would_notice(visit: Any) -> None:  # noqa: F811
+def test_axe_would_notice(visit: Any) -> None:
     page = visit().open()
     page.evaluate("document.body.insertAdjacentHTML('beforeend', '<button></button><img src=\"data:,\">')")
     assert {line.split(" ")[0] for line in serious(page)} >= {"button-name", "image-alt"}
 
 
-def test_the_share_row_saves_a_file(visit: Any, tmp_path: Path) -> None:  # noqa: F811
+def test_the_share_row_saves_a_file(visit: Any, tmp_path: Path) -> None:
     page = visit().open()
     page.click("#ask-share button")
     with page.expect_download(timeout=90_000) as waiting:
@@ -96,7 +95,7 @@ def test_the_share_row_saves_a_file(visit: Any, tmp_path: Path) -> None:  # noqa
     assert saved.read_bytes().startswith(b"\x89PNG")
 
 
-def test_the_copied_link_opens_the_same_page(visit: Any) -> None:  # noqa: F811
+def test_the_copied_link_opens_the_same_page(visit: Any) -> None:
     see = visit()
     page = see.open()
     page.fill("#ask-question textarea", "where is the cup ?")

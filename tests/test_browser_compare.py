@@ -1,4 +1,3 @@
-# ruff: noqa: F811 (fixtures are imported and then named as arguments)
 """The Compare tab in a real browser: cells fill, one token is marked in all of them, files hold what is shown."""
 
 from __future__ import annotations
@@ -11,8 +10,6 @@ from typing import Any
 
 import pytest
 from PIL import Image
-
-from tests.browser import chrome, served, visit  # noqa: F401
 
 HOST = "#compare-grid .cmp"
 DONE = f"document.querySelector('{HOST}')?.dataset.state === 'done'"

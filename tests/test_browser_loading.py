@@ -12,7 +12,6 @@ from typing import Any
 import pytest
 
 import app
-from tests.browser import chrome as chrome
 from tests.browser import free_port, settle
 from tests.test_loading import ROOMY, SIZE, FakeHub
 from ui import page

@@ -15,7 +15,6 @@ import pytest
 from script_core.evaluation import Job
 from script_core.evaluation.methods import parse_list
 from script_core.evaluation.results import write_json
-from tests.browser import chrome, served, visit  # noqa: F401
 from tests.evaluated import Answering, finished, truths
 from ui import benchmark as tables
 from ui import benchmark_check
@@ -144,7 +143,7 @@ def test_a_stopped_check_goes_on_with_its_answers(monkeypatch: pytest.MonkeyPatc
     assert "Done: 8 of 8" in last["bar"] and engine.asked == 16
 
 
-def test_analysis_refuses_what_the_ask_tab_refuses(served: Any) -> None:  # noqa: F811
+def test_analysis_refuses_what_the_ask_tab_refuses(served: Any) -> None:
     handlers = AnalyseHandlers(served.host)
     told = [view["about"] for view in handlers.fill(False, "", "", None, *values()) if "about" in view]
     assert "Choose a picture" in told[-1]
@@ -168,7 +167,7 @@ def test_analysis_refuses_what_the_ask_tab_refuses(served: Any) -> None:  # noqa
 # ---- in the browser ----------------------------------------------------------------------------------------------
 
 
-def test_analyse_fills_every_chart_and_asks_what_if(visit: Any) -> None:  # noqa: F811
+def test_analyse_fills_every_chart_and_asks_what_if(visit: Any) -> None:
     see = visit(look="dark")
     page = see.open("?__theme=dark")
     page.get_by_role("tab", name="Analyse", exact=True).click()
@@ -187,7 +186,7 @@ def test_analyse_fills_every_chart_and_asks_what_if(visit: Any) -> None:  # noqa
     assert "tokens forced out the answer" in page.inner_text("#analyse-edit-note")
 
 
-def test_benchmark_filters_sorts_downloads_and_checks(visit: Any) -> None:  # noqa: F811
+def test_benchmark_filters_sorts_downloads_and_checks(visit: Any) -> None:
     see = visit()
     page = see.open()
     page.get_by_role("tab", name="Benchmark", exact=True).click()
@@ -223,7 +222,7 @@ def test_benchmark_filters_sorts_downloads_and_checks(visit: Any) -> None:  # no
 
 
 @pytest.mark.parametrize("tab", ["Ask", "Compare", "Video", "Analyse", "Benchmark", "About"])
-def test_a_link_opens_every_tab(visit: Any, tab: str) -> None:  # noqa: F811
+def test_a_link_opens_every_tab(visit: Any, tab: str) -> None:
     see = visit()
     see.page.goto(f"{see.address}?tab={tab.lower()}")
     see.page.wait_for_selector(f'button[role="tab"][aria-selected="true"]:has-text("{tab}")')

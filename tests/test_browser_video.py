@@ -1,4 +1,3 @@
-# ruff: noqa: F811 (fixtures are imported and then named as arguments)
 """The Video tab in a real browser: a clip is uploaded and asked about, and scrubbing through it costs no request."""
 
 from __future__ import annotations
@@ -8,7 +7,6 @@ from pathlib import Path
 from typing import Any
 
 from tests import clips as files
-from tests.browser import chrome, served, visit  # noqa: F401
 
 PLAYER = "#video-player .vp"
 GRID = "#video-grid .tg"

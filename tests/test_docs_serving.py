@@ -12,7 +12,6 @@ import pytest
 
 from script_core.spacefile.__main__ import COMMANDS
 from script_core.spacefile.manifest import load
-from tests.browser import served  # noqa: F401
 from ui.examples import examples
 
 ROOT = Path(__file__).parent.parent
@@ -21,7 +20,7 @@ HERE = "http://127.0.0.1:7860"
 
 
 def test_the_python_of_api_md_runs(
-    served: SimpleNamespace,  # noqa: F811
+    served: SimpleNamespace,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
@@ -34,7 +33,7 @@ def test_the_python_of_api_md_runs(
     assert "64 of 576" in capsys.readouterr().out
 
 
-def test_the_curl_of_api_md_runs(served: SimpleNamespace) -> None:  # noqa: F811
+def test_the_curl_of_api_md_runs(served: SimpleNamespace) -> None:
     code = next(block for block in re.findall(r"```bash\n(.*?)```", API, re.S) if "curl" in block)
     script = code.replace(HERE, served.address.rstrip("/"))
     done = subprocess.run(["bash", "-c", script], capture_output=True, text=True, timeout=240)
