@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
 from functools import cache
 from typing import TYPE_CHECKING, Any
 
@@ -12,6 +11,7 @@ from ui.analyse_layout import CHARTS, NOWHERE, PLACES
 from ui.context import Context
 from ui.limits import LANE
 from ui.state import NAMES
+from ui.wiring import stream
 
 if TYPE_CHECKING:
     from ui.analyse import AnalyseHandlers
@@ -84,23 +84,13 @@ def bind(ctx: Context, parts: dict[str, Any]) -> None:
         "js": _LOOK,
     }  # fmt: skip
     outputs = [part for name, part in parts.items() if name not in ("dark", "way", "region", "numbers", "ask", "over")]
-    fill = _stream(lambda *given: handlers().fill(*given), parts)
+    fill = stream(lambda *given: handlers().fill(*given), parts)
     ctx.views[TITLE].select(fill, [parts["dark"], parts["seen"], *values], outputs, trigger_mode="always_last", **lane)
     parts["over"].click(
-        _stream(lambda *given: handlers().over_examples(*given), parts), [parts["dark"], *values], outputs, **lane
+        stream(lambda *given: handlers().over_examples(*given), parts), [parts["dark"], *values], outputs, **lane
     )
     edits = [parts[name] for name in ("dark", "way", "region", "numbers")]
     gr.on(
         [parts["ask"].click, parts["numbers"].submit],
-        _stream(lambda *given: handlers().edit(*given), parts), [*edits, *values], outputs, **lane,
+        stream(lambda *given: handlers().edit(*given), parts), [*edits, *values], outputs, **lane,
     )  # fmt: skip
-
-
-def _stream(
-    handler: Callable[..., Iterator[dict[str, Any]]], parts: dict[str, Any]
-) -> Callable[..., Iterator[dict[Any, Any]]]:
-    def run(*given: Any) -> Iterator[dict[Any, Any]]:
-        for view in handler(*given):
-            yield {parts[name]: gr.update() if value == {} else value for name, value in view.items()}
-
-    return run

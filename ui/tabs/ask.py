@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any
 
 import gradio as gr
@@ -19,6 +19,7 @@ from ui.limits import LANE
 from ui.state import ANSWER_LIMIT, DEFAULTS, NAMES
 from ui.tabs import scenes
 from ui.tokengrid import token_grid
+from ui.wiring import linked, linked_stream, once, picked, placed, stream
 
 TITLE = "Ask"
 STREAMED = ("grid", "answers", "counters", "budget", "media_note", "question_note", "settings_note", "stop")
@@ -176,26 +177,26 @@ def bind(ctx: Context, parts: dict[str, Any]) -> None:
     # First, so that it runs before the server listeners of the same slider.
     parts["budget"].change(None, [parts["budget"]], None, js=_FOLLOW, **quiet)
 
-    ask = _stream(lent_question(handlers.ask, ctx.host, os.environ), parts)
+    ask = stream(lent_question(handlers.ask, ctx.host, os.environ), parts)
     pressed = gr.on([parts["ask"].click, parts["question"].submit], ask, values, streamed, **LANE, **quiet)
-    placed = parts["examples"].select(
-        _pick(handlers, parts), None, [parts["media"], parts["question"], parts["media_note"]], **free
+    chosen = parts["examples"].select(
+        picked(handlers.picked, parts), None, [parts["media"], parts["question"], parts["media_note"]], **free
     )
     # "multiple": with the default, a second example clicked before the first stream has ended would not be asked.
-    followed = placed.then(ask, values, streamed, trigger_mode="multiple", **LANE, **quiet)
+    followed = chosen.then(ask, values, streamed, trigger_mode="multiple", **LANE, **quiet)
     gr.on([parts["examples"].select, parts["media"].input], None, None, None, cancels=[pressed, followed], **quiet)
     # One after the other: an update of the stream that is still on its way must not undo what Stop says.
     halted = parts["stop"].click(None, None, None, cancels=[pressed, followed], **quiet)
-    halted.then(_once(handlers.stopped, parts), [parts["answers"]], [parts["answers"], parts["stop"]], **free)
+    halted.then(once(handlers.stopped, parts), [parts["answers"]], [parts["answers"], parts["stop"]], **free)
 
     shown = [parts[name] for name in ("grid", "budget", "media_note", "question_note", "settings_note")]
-    new = _once(lambda *given: handlers.looked(*given, new_picture=True), parts)
+    new = once(lambda *given: handlers.looked(*given, new_picture=True), parts)
     parts["media"].input(new, values, shown, trigger_mode="always_last", **LANE, **quiet)
     scenes.bind(
-        parts, handlers.scenes, lambda view: _placed(view, parts),
+        parts, handlers.scenes, lambda view: placed(view, parts),
         lambda event: event.then(new, values, shown, **LANE, **quiet), [pressed, followed],
     )  # fmt: skip
-    look = _once(handlers.looked, parts)
+    look = once(handlers.looked, parts)
     for name in ("scope", "flip", "newlines", "method"):
         parts[name].input(look, values, shown, trigger_mode="always_last", **free)
     parts["grid"].recompute(look, values, shown, trigger_mode="always_last", **free)
@@ -216,11 +217,11 @@ def _bind_models(
     """Not in the model's lane: questions are answered while a model is being loaded."""
     outputs = [*shown, *(parts[name] for name in ("model_note", "bits", "load", "quick", "badge", "model"))]
     given = [parts["bits"], *values]
-    choose = _stream(lambda bits, *rest: handlers.model_chosen(*rest, bits=bits), parts)
+    choose = stream(lambda bits, *rest: handlers.model_chosen(*rest, bits=bits), parts)
     gr.on([parts["model"].input, parts["bits"].input], choose, given, outputs, trigger_mode="always_last", **free)
-    load = _stream(lambda bits, *rest: handlers.model_loaded(*rest, bits=bits), parts)
+    load = stream(lambda bits, *rest: handlers.model_loaded(*rest, bits=bits), parts)
     parts["load"].click(load, given, outputs, **free)
-    quick = _stream(lambda _, *rest: handlers.model_loaded(ctx.host.suggested(), *rest), parts)
+    quick = stream(lambda _, *rest: handlers.model_loaded(ctx.host.suggested(), *rest), parts)
     parts["quick"].click(quick, values, outputs, **free)
 
 
@@ -232,33 +233,15 @@ def _bind_opening(
     streamed: list[Any],
     free: dict[str, Any],
 ) -> None:
-    def arrived(request: gr.Request) -> dict[Any, Any]:
-        return _placed(handlers.arrived(_query(request)), parts)
-
-    def greeted(request: gr.Request) -> dict[Any, Any]:
-        return _placed(handlers.greeted(_query(request)), parts) or {parts["grid"]: gr.skip()}  # {} is no answer
-
-    def opened(request: gr.Request, *given: Any) -> Iterator[dict[Any, Any]]:
-        for view in handlers.opened(_query(request), *given):
-            yield _placed(view, parts)
-
     fields = [parts[name] for name in (*NAMES, "media", "model", "badge", "question_note")]
     shown = [*streamed, parts["badge"], parts["quick"]]
     # The first steps go around the queue: when several events join it as the page opens, the browser can open its
     # stream twice, and what comes through the first one is lost.
-    first = ctx.demo.load(arrived, None, fields, queue=False, **free)
-    first.then(greeted, None, streamed, queue=False, **free).then(opened, values, shown, **free)
-
-
-def _query(request: gr.Request | None) -> dict[str, str]:
-    return dict(request.query_params) if request else {}
-
-
-def _pick(handlers: AskHandlers, parts: dict[str, Any]) -> Callable[..., dict[Any, Any]]:
-    def pick(event: gr.SelectData) -> dict[Any, Any]:
-        return _placed(handlers.picked(event.value, int(event.index)), parts)
-
-    return pick
+    first = ctx.demo.load(linked(handlers.arrived, parts), None, fields, queue=False, **free)
+    greeted = first.then(
+        linked(lambda query: handlers.greeted(query) or {"grid": gr.skip()}, parts), None, streamed, queue=False, **free
+    )
+    greeted.then(linked_stream(handlers.opened, parts), values, shown, **free)
 
 
 def _redraw(handlers: AskHandlers) -> Callable[[dict[str, Any]], dict[str, Any] | None]:
@@ -266,27 +249,3 @@ def _redraw(handlers: AskHandlers) -> Callable[[dict[str, Any]], dict[str, Any] 
         return handlers.redraw(wish)
 
     return redraw
-
-
-def _stream(handler: Callable[..., Any], parts: dict[str, Any]) -> Callable[..., Any]:
-    def run(*given: Any) -> Iterator[dict[Any, Any]]:
-        for view in handler(*given):
-            yield _placed(view, parts)
-
-    return run
-
-
-def _once(handler: Callable[..., Any], parts: dict[str, Any]) -> Callable[..., dict[Any, Any]]:
-    def run(*given: Any) -> dict[Any, Any]:
-        return _placed(handler(*given), parts)
-
-    return run
-
-
-def _placed(view: dict[str, Any], parts: dict[str, Any]) -> dict[Any, Any]:
-    """Names -> components; a dict of properties becomes an update, except where the value itself is a dict."""
-    plain = ("grid", "answers", "examples", "composer")
-    return {
-        parts[name]: gr.update(**value) if isinstance(value, dict) and name not in plain else value
-        for name, value in view.items()
-    }

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from functools import cache
 from html import escape
 from typing import TYPE_CHECKING, Any
@@ -12,6 +11,7 @@ import gradio as gr
 from ui import benchmark as tables
 from ui.benchmark import MOST_QUESTIONS, bar
 from ui.context import Context, Dial
+from ui.wiring import once, stream
 
 if TYPE_CHECKING:
     from ui.benchmark_check import BenchmarkHandlers
@@ -113,38 +113,29 @@ def bind(ctx: Context, parts: dict[str, Any]) -> None:
 
     gr.on(
         [ctx.views[TITLE].select, *(part.input for part in filters[1:])],
-        _once(lambda *given: handlers().filtered(*given), parts), [parts["dark"], parts["visit"], *filters],
+        once(lambda *given: handlers().filtered(*given), parts), [parts["dark"], parts["visit"], *filters],
         [parts[name] for name in ("table", "curves", "tests", "reading")], trigger_mode="always_last", **free,
     )  # fmt: skip
 
     parts["sources"].input(
-        _once(lambda *given: handlers().sourced(*given), parts),
+        once(lambda *given: handlers().sourced(*given), parts),
         [parts["dark"], parts["visit"], parts["sources"]], shown, trigger_mode="always_last", **free,
     )  # fmt: skip
 
-    def check(*given: Any) -> Any:
-        for view in handlers().check(*given):
-            yield _placed(view, parts)
-
     asked = [parts[name] for name in ("dark", "visit", "methods", "budgets", "questions")]
     running = parts["run"].click(
-        check, asked, shown, concurrency_id="check", concurrency_limit=1, trigger_mode="once", **quiet
+        stream(lambda *given: handlers().check(*given), parts),
+        asked,
+        shown,
+        concurrency_id="check",
+        concurrency_limit=1,
+        trigger_mode="once",
+        **quiet,
     )
     parts["stop"].click(
-        _once(lambda *given: handlers().stopped(*given), parts),
+        once(lambda *given: handlers().stopped(*given), parts),
         [parts["dark"], parts["visit"]],
         shown,
         cancels=[running],
         **free,
     )
-
-
-def _once(handler: Callable[..., dict[str, Any]], parts: dict[str, Any]) -> Callable[..., dict[Any, Any]]:
-    def run(*given: Any) -> dict[Any, Any]:
-        return _placed(handler(*given), parts)
-
-    return run
-
-
-def _placed(view: dict[str, Any], parts: dict[str, Any]) -> dict[Any, Any]:
-    return {parts[name]: gr.update(**value) if isinstance(value, dict) else value for name, value in view.items()}

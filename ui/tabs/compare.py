@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from typing import Any
 
 import gradio as gr
@@ -16,6 +16,7 @@ from ui.compare_state import DEFAULTS
 from ui.context import Context, Dial, Picture
 from ui.examples import examples
 from ui.limits import LANE
+from ui.wiring import linked_stream, once, placed, stream
 
 TITLE = "Compare"
 _ON_LOAD = "window.ScriptCompare.mount(element, {props, trigger, watch}); /* triggers 'start' */"
@@ -139,43 +140,33 @@ def bind(ctx: Context, parts: dict[str, Any]) -> None:
     lane = {**LANE, **quiet}
     free = {"concurrency_limit": None, **quiet}
 
-    def streamed(handler: Callable[..., Iterator[dict[str, Any]]]) -> Callable[..., Iterator[dict[Any, Any]]]:
-        def run(*given: Any) -> Iterator[dict[Any, Any]]:
-            for view in handler(*given):
-                yield _placed(view, parts)
-
-        return run
-
     def picked(event: gr.SelectData, *given: Any) -> Iterator[dict[Any, Any]]:
         for view in handlers.picked(str(event.value), int(event.index), *given):
-            yield _placed(view, parts)
+            yield placed(view, parts)
 
     running = [
         gr.on(
             [parts["run"].click, parts["question"].submit],
-            streamed(handlers.run), values, shown, trigger_mode="once", **lane,
+            stream(handlers.run, parts), values, shown, trigger_mode="once", **lane,
         ),
-        parts["preset"].click(streamed(handlers.preset), values, shown, trigger_mode="once", **lane),
+        parts["preset"].click(stream(handlers.preset, parts), values, shown, trigger_mode="once", **lane),
         parts["examples"].select(picked, values, shown, trigger_mode="always_last", **lane),
-        parts["grid"].start(streamed(handlers.started), [parts["grid"], *values], shown, trigger_mode="once", **lane),
+        parts["grid"].start(
+            stream(handlers.started, parts), [parts["grid"], *values], shown, trigger_mode="once", **lane,
+        ),
     ]  # fmt: skip
     parts["stop"].click(
-        lambda grid: _placed(handlers.stopped(grid), parts), [parts["grid"]], [parts["grid"], parts["stop"]],
+        once(handlers.stopped, parts), [parts["grid"]], [parts["grid"], parts["stop"]],
         cancels=running, **free,
     )  # fmt: skip
 
-    sized = lambda *given: _placed(handlers.sized(*given), parts)  # noqa: E731
     for name in ("model", "media"):
         parts[name].input(
-            sized, [parts["model"], parts["media"], parts["budget"]], [parts["budget"], parts["note"]],
-            trigger_mode="always_last", **lane,
+            once(handlers.sized, parts), [parts[given] for given in ("model", "media", "budget")],
+            [parts["budget"], parts["note"]], trigger_mode="always_last", **lane,
         )  # fmt: skip
 
-    def opened(request: gr.Request) -> Iterator[dict[Any, Any]]:
-        for view in handlers.linked(dict(request.query_params) if request else {}):
-            yield _placed(view, parts)
-
-    ctx.demo.load(opened, None, shown, **lane)
+    ctx.demo.load(linked_stream(handlers.linked, parts), None, shown, **lane)
 
     calculator = [parts[f"calc_{name}"] for name in ("method", "model", "budget")]
     for part in calculator:
@@ -184,11 +175,3 @@ def bind(ctx: Context, parts: dict[str, Any]) -> None:
             trigger_mode="always_last", **free,
         )  # fmt: skip
     ctx.demo.load(lambda *given: calculated(ctx.host, *given), calculator, parts["calc_result"], queue=False, **free)
-
-
-def _placed(view: dict[str, Any], parts: dict[str, Any]) -> dict[Any, Any]:
-    """Names -> components; a dict of properties becomes an update, except for the grid, whose value is a dict."""
-    return {
-        parts[name]: gr.update(**value) if isinstance(value, dict) and name != "grid" else value
-        for name, value in view.items()
-    }

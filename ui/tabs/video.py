@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any
 
 import gradio as gr
@@ -21,6 +21,7 @@ from ui.video import VideoHandlers
 from ui.video_examples import clips
 from ui.video_share import KINDS
 from ui.video_state import DEFAULTS, FRAMES, NAMES
+from ui.wiring import linked, linked_stream, once, picked, stream
 
 TITLE = "Video"
 STREAMED = ("grid", "answers", "counters", "each", "media_note", "question_note", "settings_note", "stop")
@@ -171,35 +172,38 @@ def bind(ctx: Context, parts: dict[str, Any]) -> None:
     # First, so that it runs before the server listeners of the same slider.
     parts["each"].change(None, [parts["each"]], None, js=_FOLLOW, **quiet)
 
-    ask = _stream(_lent(handlers.ask, ctx), parts)
+    ask = stream(_lent(handlers.ask, ctx), parts)
     pressed = gr.on([parts["ask"].click, parts["question"].submit], ask, values, streamed, **lane)
-    placed = parts["examples"].select(
-        _pick(handlers, parts), None, [parts["media"], parts["question"], parts["media_note"]], **free
+    chosen = parts["examples"].select(
+        picked(lambda name, place: handlers.picked(str(name), place), parts),
+        None,
+        [parts["media"], parts["question"], parts["media_note"]],
+        **free,
     )
     # "multiple": with the default, a second example clicked before the first stream has ended would not be asked.
-    followed = placed.then(ask, values, streamed, trigger_mode="multiple", **lane)
+    followed = chosen.then(ask, values, streamed, trigger_mode="multiple", **lane)
     opened = ctx.views[TITLE].select(
-        _visit(handlers.opened, parts), [parts["answers"], *values], streamed, trigger_mode="once", **lane
+        linked_stream(handlers.opened, parts), [parts["answers"], *values], streamed, trigger_mode="once", **lane
     )
-    linked = ctx.demo.load(_arrive(handlers, parts), None, _fields(parts), **free).then(
-        _visit(handlers.linked, parts), values, streamed, **free
+    asked = ctx.demo.load(linked(handlers.arrived, parts), None, _fields(parts), **free).then(
+        linked_stream(handlers.linked, parts), values, streamed, **free
     )
-    running = [pressed, followed, opened, linked]
+    running = [pressed, followed, opened, asked]
     other = [parts["examples"].select, parts["media"].upload, parts["media"].clear]
     gr.on(other, None, None, None, cancels=[pressed, followed, opened], **quiet)
     # One after the other: an update of the stream that is still on its way must not undo what Stop says.
     halted = parts["stop"].click(None, None, None, cancels=running, **quiet)
-    halted.then(_once(handlers.stopped, parts), [parts["answers"]], [parts["answers"], parts["stop"]], **free)
+    halted.then(once(handlers.stopped, parts), [parts["answers"]], [parts["answers"], parts["stop"]], **free)
 
-    new = _stream(lambda *given: handlers.looked(*given, new_video=True), parts)
-    look = _stream(handlers.looked, parts)
+    new = stream(lambda *given: handlers.looked(*given, new_video=True), parts)
+    look = stream(handlers.looked, parts)
     gr.on([parts["media"].upload, parts["media"].clear], new, values, shown, trigger_mode="always_last", **lane)
     parts["frames"].input(new, values, shown, trigger_mode="always_last", **lane)
     for event in (parts["scope"].input, parts["method"].input, parts["grid"].recompute):
         event(look, values, shown, trigger_mode="always_last", **free)
     modelled = [*shown, parts["model_note"], parts["load"], parts["frames"]]
-    parts["model"].input(_stream(handlers.model_chosen, parts), values, modelled, **lane)
-    parts["load"].click(_stream(handlers.model_loaded, parts), values, [*modelled, parts["model"]], **free)
+    parts["model"].input(stream(handlers.model_chosen, parts), values, modelled, **lane)
+    parts["load"].click(stream(handlers.model_loaded, parts), values, [*modelled, parts["model"]], **free)
     _bind_share(handlers, parts, values, free)
 
 
@@ -226,52 +230,3 @@ def _lent(ask: Callable[..., Any], ctx: Context) -> Callable[..., Any]:
 
 def _fields(parts: dict[str, Any]) -> list[Any]:
     return [parts[name] for name in (*NAMES, "media", "model", "question_note")]
-
-
-def _arrive(handlers: VideoHandlers, parts: dict[str, Any]) -> Callable[..., dict[Any, Any]]:
-    def arrived(request: gr.Request) -> dict[Any, Any]:
-        return _placed(handlers.arrived(_query(request)), parts)
-
-    return arrived
-
-
-def _visit(handler: Callable[..., Any], parts: dict[str, Any]) -> Callable[..., Any]:
-    def visit(request: gr.Request, *given: Any) -> Iterator[dict[Any, Any]]:
-        for view in handler(_query(request), *given):
-            yield _placed(view, parts)
-
-    return visit
-
-
-def _query(request: gr.Request | None) -> dict[str, str]:
-    return dict(request.query_params) if request else {}
-
-
-def _pick(handlers: VideoHandlers, parts: dict[str, Any]) -> Callable[..., dict[Any, Any]]:
-    def pick(event: gr.SelectData) -> dict[Any, Any]:
-        return _placed(handlers.picked(str(event.value), int(event.index)), parts)
-
-    return pick
-
-
-def _stream(handler: Callable[..., Any], parts: dict[str, Any]) -> Callable[..., Any]:
-    def run(*given: Any) -> Iterator[dict[Any, Any]]:
-        for view in handler(*given):
-            yield _placed(view, parts)
-
-    return run
-
-
-def _once(handler: Callable[..., Any], parts: dict[str, Any]) -> Callable[..., dict[Any, Any]]:
-    def run(*given: Any) -> dict[Any, Any]:
-        return _placed(handler(*given), parts)
-
-    return run
-
-
-def _placed(view: dict[str, Any], parts: dict[str, Any]) -> dict[Any, Any]:
-    """Names -> components; a dict of properties becomes an update, except where the value itself is a dict."""
-    return {
-        parts[name]: gr.update(**value) if isinstance(value, dict) and name not in ("grid", "answers") else value
-        for name, value in view.items()
-    }

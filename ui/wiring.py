@@ -1,0 +1,78 @@
+"""Between a tab's handlers and Gradio's events: a handler gives views by the parts' names, an event wants components.
+
+A `View` is a dict from a part's name to its new value. A dict value is an update of that part's properties, except for
+the parts whose value itself is a dict.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import gradio as gr
+
+View = dict[str, Any]
+Parts = dict[str, Any]
+Placed = dict[Any, Any]
+
+VALUED_BY_DICT = ("grid", "answers", "examples", "composer")
+
+
+def placed(view: View, parts: Parts) -> Placed:
+    """What Gradio takes: components -> values or updates."""
+    return {
+        parts[name]: gr.update(**value) if isinstance(value, dict) and name not in VALUED_BY_DICT else value
+        for name, value in view.items()
+    }
+
+
+def once(handler: Callable[..., View], parts: Parts) -> Callable[..., Placed]:
+    """For a handler that returns one view."""
+
+    def run(*given: Any) -> Placed:
+        return placed(handler(*given), parts)
+
+    return run
+
+
+def stream(handler: Callable[..., Iterator[View]], parts: Parts) -> Callable[..., Iterator[Placed]]:
+    """For a handler that yields views."""
+
+    def run(*given: Any) -> Iterator[Placed]:
+        for view in handler(*given):
+            yield placed(view, parts)
+
+    return run
+
+
+def linked(handler: Callable[..., View], parts: Parts) -> Callable[..., Placed]:
+    """As `once`, for a handler whose first argument is what stands behind the "?" of the page's address."""
+
+    def run(request: gr.Request, *given: Any) -> Placed:
+        return placed(handler(query(request), *given), parts)
+
+    return run
+
+
+def linked_stream(handler: Callable[..., Iterator[View]], parts: Parts) -> Callable[..., Iterator[Placed]]:
+    """As `stream`, for a handler whose first argument is what stands behind the "?" of the page's address."""
+
+    def run(request: gr.Request, *given: Any) -> Iterator[Placed]:
+        for view in handler(query(request), *given):
+            yield placed(view, parts)
+
+    return run
+
+
+def picked(handler: Callable[[Any, int], View], parts: Parts) -> Callable[..., Placed]:
+    """For a click in a strip of examples: the handler gets what was picked, and which of its questions."""
+
+    def run(event: gr.SelectData) -> Placed:
+        return placed(handler(event.value, int(event.index)), parts)
+
+    return run
+
+
+def query(request: gr.Request | None) -> dict[str, str]:
+    """What stands behind the "?" of the page's address."""
+    return dict(request.query_params) if request else {}
