@@ -13,7 +13,7 @@ import pytest
 
 import app
 from tests.browser import free_port, settle
-from tests.test_loading import ROOMY, SIZE, FakeHub
+from tests.hub import ROOMY, SIZE, FakeHub
 from ui import page
 from ui.runtime import Host
 

@@ -17,7 +17,7 @@ from huggingface_hub import HfApi, constants
 from script_core.backends import load
 from script_core.backends.base import CannotLoad
 from script_core.backends.progress import Step
-from tests.test_loading import ROOMY
+from tests.hub import ROOMY
 
 COMMIT = "a" * 40
 
