@@ -1,31 +1,26 @@
-"""The Compare tab's behaviour as plain functions, and every method on the embedded model at the papers' budgets."""
+"""The Compare tab's handlers as plain functions: every cell measured, trouble, links, and the paper's released code."""
 
 from __future__ import annotations
 
 import base64
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
-from urllib.parse import parse_qs, urlsplit
+from urllib.parse import parse_qs
 
 import numpy as np
 import pytest
-import torch
 
-from script_core.engine import Engine
-from script_core.pruners import PRUNERS, Random
-from script_core.pruners.base import CannotPrune
+from script_core.pruners import Random
 from script_core.pruners.script_released import ScriptReleased
 from script_core.report import Encoded
 from tests import made
+from tests.handling import merged, started
 from ui.compare import CompareHandlers
-from ui.compare_calculator import calculated
-from ui.compare_cells import difference, graph_verdict, jaccard, pieces, refilled
-from ui.compare_state import DEFAULT_METHODS, RELEASED_AGAINST_PAPER, CompareSettings, check, from_query, to_query
+from ui.compare_cells import graph_verdict, refilled
+from ui.compare_state import DEFAULT_METHODS, RELEASED_AGAINST_PAPER
 from ui.compare_table import FAILED
 from ui.examples import examples
 from ui.runtime import Host
-from ui.state import Unusable
 from ui.trouble import GONE
 
 PICTURE = str(examples()[0].path)
@@ -34,11 +29,7 @@ QUESTION = examples()[0].question
 
 @pytest.fixture(scope="module")
 def host() -> Host:
-    torch.set_num_threads(1)
-    loaded = Host()
-    loaded.start()
-    loaded.wait()
-    return loaded
+    return started()
 
 
 @pytest.fixture
@@ -46,73 +37,12 @@ def handlers(host: Host) -> CompareHandlers:
     return CompareHandlers(host)
 
 
-def play(views: Iterator[dict[str, Any]]) -> dict[str, Any]:
-    """The parts as they stand at the end of a stream."""
-    last: dict[str, Any] = {}
-    for view in views:
-        last |= view
-    return last
-
-
 def run(handlers: CompareHandlers, *methods: str, budget: Any = 192, path: str | None = PICTURE, **more: Any) -> dict:
-    return play(handlers.run("", path, more.get("question", QUESTION), budget, methods, more.get("answer_tokens", 4)))
+    return merged(handlers.run("", path, more.get("question", QUESTION), budget, methods, more.get("answer_tokens", 4)))
 
 
 def kept(cell: dict[str, Any]) -> list[int]:
     return np.frombuffer(base64.b64decode(cell["kept"]), dtype="<u2").tolist()
-
-
-# ---- pieces ----------------------------------------------------------------------------------------------------
-
-WORDS = {1: "a ", 2: "red ", 3: "car", 4: "bus", 5: "\ufffd", 6: "!", 9: ""}
-
-
-def decode(ids: list[int]) -> str:
-    return "".join(WORDS[i] for i in ids).replace("\ufffd!", "\u00e9")  # 5 and 6 are the halves of one character
-
-
-def test_differences_are_by_token() -> None:
-    assert difference(decode, [1, 2, 3, 9], [1, 4, 9], frozenset({9})) == [
-        ["same", "a "],
-        ["missing", "red car"],
-        ["added", "bus"],
-    ]
-    assert difference(decode, [1, 3], [1, 3], frozenset()) == [["same", "a car"]]
-    assert difference(decode, [9], [4], frozenset({9})) == [["added", "bus"]]
-
-
-def test_half_a_character_waits_for_the_other_half() -> None:
-    assert pieces(decode, [1, 5, 6, 3]) == ["a ", "", "\u00e9", "car"]
-
-
-def test_jaccard_by_hand() -> None:
-    sets = {"x": torch.tensor([1, 2, 3]), "y": torch.tensor([2, 3, 4, 5]), "z": torch.tensor([], dtype=torch.int64)}
-    assert jaccard(sets) == {"names": ["x", "y", "z"], "matrix": [[1.0, 0.4, 0.0], [0.4, 1.0, 0.0], [0.0, 0.0, 1.0]]}
-    assert jaccard({}) == {"names": [], "matrix": []}
-
-
-def test_settings_survive_a_link() -> None:
-    asked = CompareSettings("is it & <odd>?", 64, ("script", "random"), 12, "stickers", "penguins")
-    query = {name: values[0] for name, values in parse_qs(urlsplit("?" + to_query(asked)).query).items()}
-    assert query["tab"] == "compare" and from_query(query) == (asked, ())
-    assert from_query({"question": "for the other tab", "tab": "ask"}) is None
-
-
-def test_what_a_link_cannot_mean_is_ignored_and_said() -> None:
-    found = from_query({"c_budget": "many", "c_methods": "script,magic", "c_question": "what is it?"})
-    assert found is not None
-    settings, notes = found
-    assert settings == CompareSettings("what is it?")
-    assert any("budget was ignored" in note for note in notes) and any("magic" in note for note in notes)
-
-
-@pytest.mark.parametrize("methods", [[], ["script"], list(PRUNERS)[:9], ["script", "magic"], None])
-def test_two_to_eight_known_methods(methods: list[str] | None) -> None:
-    with pytest.raises(Unusable, match="2 to 8|no method"):
-        check(question="what?", budget=8, methods=methods, answer_tokens=4)
-
-
-# ---- the comparison --------------------------------------------------------------------------------------------
 
 
 def test_every_cell_is_filled_and_measured(handlers: CompareHandlers, host: Host, monkeypatch: Any) -> None:
@@ -227,20 +157,20 @@ def test_nobody_waits_for_a_comparison_that_was_made(handlers: CompareHandlers, 
     first = list(handlers.started(None, "stickers", PICTURE, QUESTION, 192, list(DEFAULT_METHODS), 32))
     assert first[-2]["grid"]["state"] == "done" and len(first) > 6
     monkeypatch.setattr(handlers, "_compare", None)
-    again = play(handlers.started(None, "stickers", PICTURE, QUESTION, 192, list(DEFAULT_METHODS), 32))
+    again = merged(handlers.started(None, "stickers", PICTURE, QUESTION, 192, list(DEFAULT_METHODS), 32))
     assert again["grid"]["cells"] == first[-2]["grid"]["cells"]
     assert "when this tab was first opened" in again["grid"]["status"]
-    assert play(handlers.started({"cells": []}, "stickers")) == {"stop": {}}
+    assert merged(handlers.started({"cells": []}, "stickers")) == {"stop": {}}
 
 
 def test_a_link_restores_the_comparison(handlers: CompareHandlers, tmp_path: Path) -> None:
     value = run(handlers, "random", "uniform", budget=48)["grid"]
     assert value["linkable"]
     query = {name: values[0] for name, values in parse_qs(value["link"]).items()}
-    view = play(handlers.linked(query))
+    view = merged(handlers.linked(query))
     assert view["question"] == QUESTION and view["methods"] == ["random", "uniform"] and view["answer_tokens"] == 4
     assert [cell["kl_first"] for cell in view["grid"]["cells"]] == [cell["kl_first"] for cell in value["cells"]]
-    assert play(handlers.linked({})) == {"stop": {}}
+    assert merged(handlers.linked({})) == {"stop": {}}
     own = tmp_path / "own.png"
     from PIL import Image
 
@@ -257,11 +187,8 @@ def test_the_budget_follows_the_picture_and_the_model(handlers: CompareHandlers)
     assert "not loaded" in handlers.sized("llava-hf/llava-1.5-7b-hf", PICTURE, 64)["note"]
 
 
-# ---- released code against paper -------------------------------------------------------------------------------
-
-
 def test_the_preset_says_from_the_sets_whether_the_graph_changed_anything(handlers: CompareHandlers) -> None:
-    view = play(handlers.preset("", PICTURE, QUESTION, 192, ["random"], 2))
+    view = merged(handlers.preset("", PICTURE, QUESTION, 192, ["random"], 2))
     assert view["methods"] == list(RELEASED_AGAINST_PAPER)
     cells = {cell["method"]: set(kept(cell)) for cell in view["grid"]["cells"]}
     changed = len(cells["script"] - cells["qcsp"])
@@ -280,52 +207,3 @@ def test_the_released_last_step_is_carried_out(handlers: CompareHandlers) -> Non
     result, shared = refilled(released, encoded, 30)
     assert result == set(released.kept.tolist()) and f"agrees on {shared} of" in released.notes[0]
     assert graph_verdict({}, encoded, 30) == ""
-
-
-# ---- the calculator --------------------------------------------------------------------------------------------
-
-
-def test_the_calculator_answers_or_says_why_not(host: Host) -> None:
-    said = calculated(host, "sparsevlm", "llava-1.5-7b", 192)
-    assert "206.5 of 576" in said and "192 tokens" in said and "576 in 3 layers, 309 in 4 layers" in said
-    assert "its first 2 of 32 layers see all 576" in calculated(host, "fastv", "llava-1.5-7b", 32)
-    assert "whole number" in calculated(host, "fastv", "llava-1.5-7b", None)
-    assert "the models are llava-1.5-7b" in calculated(host, "fastv", "stickers-video", 64)
-    assert "The method must be one of script" in calculated(host, ["fastv"], "stickers", 64)  # type: ignore[arg-type]
-    assert "&lt;b&gt;" in calculated(host, "fastv", "<b>", 64) and "ours" in calculated(host, "fastv", "stickers", 192)
-
-
-# ---- every method at every budget ------------------------------------------------------------------------------
-
-
-@pytest.fixture(scope="module")
-def encodings(host: Host) -> dict[str, tuple[Engine, Encoded]]:
-    found = {}
-    for model in ("stickers", "stickers-anyres"):
-        engine = host.engine(model)
-        found[model] = engine, engine.encode(PICTURE)
-    return found
-
-
-@pytest.mark.parametrize("method", list(PRUNERS))
-@pytest.mark.parametrize(
-    ("model", "budgets"), [("stickers", (192, 128, 64, 32, 16)), ("stickers-anyres", (640, 320, 160))]
-)
-def test_each_method_gives_what_was_asked_or_its_reason(
-    encodings: dict[str, tuple[Engine, Encoded]], model: str, budgets: tuple[int, ...], method: str
-) -> None:
-    engine, encoded = encodings[model]
-    total = len(encoded.tokens)
-    assert total == (576 if model == "stickers" else 2880)
-    for budget in budgets:
-        try:
-            selection = engine.select(encoded, QUESTION, pruner=method, budget=budget).selection
-        except CannotPrune as refusal:
-            assert PRUNERS[method].acts == "inside" and f"cannot average {budget} visual tokens" in str(refusal)
-            assert budget < total / 4 + 10, "the first of four layers sees every token, which is all that it costs"
-            continue
-        if PRUNERS[method].acts == "inside":
-            assert selection.entering is not None and len(selection.entering) == 4
-            assert sum(selection.entering) / 4 == pytest.approx(budget, abs=0.51)
-        else:
-            assert len(selection) == (total if method == "full" else budget)
