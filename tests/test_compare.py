@@ -154,23 +154,23 @@ def test_what_cannot_be_compared_is_said_beside_the_fields(
 
 
 def test_nobody_waits_for_a_comparison_that_was_made(handlers: CompareHandlers, monkeypatch: Any) -> None:
-    first = list(handlers.started(None, "stickers", PICTURE, QUESTION, 192, list(DEFAULT_METHODS), 32))
+    first = list(handlers.started({}, None, "stickers", PICTURE, QUESTION, 192, list(DEFAULT_METHODS), 32))
     assert first[-2]["grid"]["state"] == "done" and len(first) > 6
     monkeypatch.setattr(handlers, "_compare", None)
-    again = merged(handlers.started(None, "stickers", PICTURE, QUESTION, 192, list(DEFAULT_METHODS), 32))
+    again = merged(handlers.started({}, None, "stickers", PICTURE, QUESTION, 192, list(DEFAULT_METHODS), 32))
     assert again["grid"]["cells"] == first[-2]["grid"]["cells"]
     assert "when this tab was first opened" in again["grid"]["status"]
-    assert merged(handlers.started({"cells": []}, "stickers")) == {"stop": {}}
+    assert merged(handlers.started({}, {"cells": []}, "stickers")) == {"stop": {}}
 
 
 def test_a_link_restores_the_comparison(handlers: CompareHandlers, tmp_path: Path) -> None:
     value = run(handlers, "random", "uniform", budget=48)["grid"]
     assert value["linkable"]
     query = {name: values[0] for name, values in parse_qs(value["link"]).items()}
-    view = merged(handlers.linked(query))
+    view = merged(handlers.started(query, None))
     assert view["question"] == QUESTION and view["methods"] == ["random", "uniform"] and view["answer_tokens"] == 4
     assert [cell["kl_first"] for cell in view["grid"]["cells"]] == [cell["kl_first"] for cell in value["cells"]]
-    assert merged(handlers.linked({})) == {"stop": {}}
+    assert merged(handlers.started(query, {"cells": []})) == {"stop": {}}
     own = tmp_path / "own.png"
     from PIL import Image
 

@@ -20,7 +20,8 @@ from script_core.backends.machine import Machine
 from script_core.backends.progress import PHASES, Step
 from tests.hub import ROOMY, FakeHub
 from tests.tiny import picture
-from ui import cards, model_card
+from ui import cards
+from ui.handlers import AskHandlers
 from ui.limits import MANIFEST
 from ui.loading import Load
 from ui.runtime import Host, NotReady
@@ -129,14 +130,17 @@ def test_a_first_model_that_is_on_its_way_is_told_in_the_badge(llava_folder: Pat
     hub = Waiting(llava_folder)
     host = Host(BIG, hub=hub, look=lambda: ROOMY, device="cpu", wait_s=0.01)
     host.start()
-    badges = model_card.watch(host, every_s=0.01)
-    assert "Loading" in next(badges)
+    handlers = AskHandlers(host)
+    found = handlers.arrived({})
+    assert "Loading" in found["badge"] and found["waiting"] == {"active": True}
+    assert "Loading" in handlers.awaited({})["badge"]
     with pytest.raises(NotReady, match="still loading"):
         host.wait()
     hub.go_on.set()
-    last = list(badges)[-1]
-    assert 'data-state="ready"' in last and "LLaVA-1.5 7B \u00b7 cpu \u00b7 float32" in last
-    assert list(model_card.watch(host)) == []
+    host.wait(60)
+    last = handlers.awaited({"budget": "4"})
+    assert 'data-state="ready"' in last["badge"] and "LLaVA-1.5 7B \u00b7 cpu \u00b7 float32" in last["badge"]
+    assert last["waiting"] == {"active": False}
 
 
 def test_the_bits_of_the_weights_make_another_load(host: Host, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -131,16 +131,16 @@ def test_overlays_work_before_a_question_is_typed(handlers: AskHandlers) -> None
 
 
 def test_the_page_opens_on_a_live_answer_that_is_computed_once(handlers: AskHandlers) -> None:
-    first = merged(handlers.opened({}, "", FIRST, *values()))
-    second = merged(handlers.opened({}, "", FIRST, *values()))
+    first, second = handlers.awaited({}), handlers.arrived({})
     assert first["answers"] == second["answers"] and "live at server start" in first["answers"]["status"]
+    assert first["waiting"] == second["waiting"] == {"active": False} and "ready" in second["badge"]
 
 
 def test_a_link_goes_into_the_fields(handlers: AskHandlers) -> None:
     view = handlers.arrived({"example": "night", "tau": "0.3", "model": "stickers-anyres", "budget": "900"})
     assert view["media"].endswith("night.png") and view["tau"] == 0.3 and view["model"] == "stickers-anyres"
     assert view["budget"] == {"value": 900, "maximum": 900}
-    assert set(handlers.arrived({})) == {"badge"}
+    assert "media" not in handlers.arrived({}) and "tau" not in handlers.arrived({"tab": "ask"})
 
 
 def test_stopping_keeps_what_was_said(handlers: AskHandlers) -> None:
@@ -149,7 +149,17 @@ def test_stopping_keeps_what_was_said(handlers: AskHandlers) -> None:
     assert view["answers"]["state"] == "stopped" and handlers.stopped(None)["answers"]["state"] == "stopped"
 
 
-def test_a_visitor_is_greeted_with_the_opening_answer_unless_the_link_asks_for_more(handlers: AskHandlers) -> None:
-    assert AskHandlers(handlers.host).greeted({}) == {}  # nothing is answered yet
+def test_a_visitor_waits_for_the_opening_answer_unless_the_link_asks_for_more(handlers: AskHandlers) -> None:
+    early = AskHandlers(handlers.host).arrived({})  # nothing is answered yet
+    assert set(early) == {"badge", "waiting"} and early["waiting"] == {"active": True}
     handlers.prepare()
-    assert handlers.greeted({})["answers"]["state"] == "done" and handlers.greeted({"budget": "9"}) == {}
+    assert handlers.arrived({})["answers"]["state"] == "done"
+    for found in (handlers.arrived({"budget": "9"}), handlers.awaited({"budget": "9"})):
+        assert "answers" not in found and found["waiting"] == {"active": False}
+
+
+def test_an_opening_answer_that_failed_is_said_once(handlers: AskHandlers, monkeypatch: pytest.MonkeyPatch) -> None:
+    fresh = AskHandlers(handlers.host)
+    monkeypatch.setattr(fresh, "prepare", lambda: None)
+    found = fresh.awaited({})
+    assert "press Ask" in found["settings_note"] and found["waiting"] == {"active": False}

@@ -52,7 +52,8 @@ def test_a_machine_that_can_hold_one_brings_a_model_for_photos_in_one_click(monk
     def opened(free: int) -> Any:
         host = Host(look=lambda: Machine((), free, 1 << 40))
         host.start()
-        return merged(AskHandlers(host).opened({}, "", FIRST, *values()))["quick"]
+        host.wait()
+        return AskHandlers(host).awaited({})["quick"]
 
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     assert opened(2_000_000_000)["visible"] is False

@@ -88,12 +88,17 @@ def test_a_method_that_cannot_share_says_so(handlers: VideoHandlers) -> None:
     assert merged(handlers.looked("", FIRST, *values(scope="global")))["settings_note"] == ""
 
 
-def test_opening_asks_once_and_leaves_links_to_themselves(handlers: VideoHandlers) -> None:
+def test_opening_asks_once(handlers: VideoHandlers) -> None:
     given = ("", FIRST, *values())
     assert list(handlers.opened({}, {"state": "done"}, *given)) == [{"stop": {}}]
-    assert list(handlers.opened({"v_each": "3"}, None, *given)) == [{"stop": {}}]
-    assert list(handlers.linked({"tab": "video"}, *given)) == [{"stop": {}}]
     assert merged(handlers.opened({"tab": "video"}, None, *given))["answers"]["state"] == "done"
+
+
+def test_a_link_is_answered_whatever_its_fields_hold_by_then(handlers: VideoHandlers) -> None:
+    link = {"tab": "video", "v_example": "drive", "v_each": "3", "v_model": "nonsense"}
+    answers = merged(handlers.opened(link, None, "", FIRST, *values()))["answers"]
+    assert answers["state"] == "done" and answers["asked"]["question"] == clips()[1].question
+    assert answers["asked"]["budget"] == 3 * 8
 
 
 def test_the_opening_is_answered_once_for_all_visitors(

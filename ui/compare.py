@@ -39,10 +39,14 @@ class CompareHandlers:
 
     # ---- events ------------------------------------------------------------------------------------------------
 
-    def started(self, grid: Mapping[str, Any] | None, *values: Any) -> Iterator[View]:
-        """The tab was opened with nothing in it: compare on what is set there, which is the first example."""
+    def started(self, query: Mapping[str, str], grid: Mapping[str, Any] | None, *values: Any) -> Iterator[View]:
+        """The tab was opened with nothing in it: compare what the page's link says, or else the first example."""
         if grid:
             yield {"stop": {}}  # every stream says something
+            return
+        found = from_query(query)
+        if found is not None:
+            yield from self._linked(*found)
             return
         with self._guard:
             opening = self._opening
@@ -53,13 +57,8 @@ class CompareHandlers:
             return
         yield from self.run(*values)
 
-    def linked(self, query: Mapping[str, str]) -> Iterator[View]:
-        """The page was opened by a link; fill the tab and run if the link is for it."""
-        found = from_query(query)
-        if found is None:
-            yield {"stop": {}}
-            return
-        settings, notes = found
+    def _linked(self, settings: CompareSettings, notes: tuple[str, ...]) -> Iterator[View]:
+        """Fill the tab with what the link says, and compare."""
         example = find(settings.example) or examples()[0]
         question = settings.question or example.question
         model = settings.model or self.host.first

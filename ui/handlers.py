@@ -30,6 +30,7 @@ log = logging.getLogger("script")
 View = dict[str, Any]
 
 UNASKED = "what is in the picture ?"
+LINKED_BY = (*NAMES, "example", "model")  # of a page's address: what this tab takes from it
 
 
 class AskHandlers:
@@ -47,9 +48,15 @@ class AskHandlers:
     # ---- events ------------------------------------------------------------------------------------------------
 
     def arrived(self, query: Mapping[str, str]) -> View:
-        """The page was opened: what a link says goes into the fields. Nothing here waits for a model."""
-        view: View = {"badge": cards.badge(*self.host.badge())}
-        if not _is_link(query):
+        """The page was opened: what a link says goes into the fields, or the first example's answer onto the page.
+
+        Nothing here waits for a model; what is not there yet comes by `awaited`.
+        """
+        if self._opening is None:
+            view: View = {"badge": cards.badge(*self.host.badge()), "waiting": {"active": True}}
+        else:
+            view = self.awaited(query)
+        if not is_link(query):
             return view
         settings, notes = from_query(query)
         example = find(query.get("example", "")) or examples()[0]
@@ -63,22 +70,20 @@ class AskHandlers:
             view["question_note"] = cards.note(" ".join(notes), "info")
         return view
 
-    def greeted(self, query: Mapping[str, str]) -> View:
-        """Then, at once: the first example's answer, if the server has it and the link asks for nothing else."""
-        return {} if _is_link(query) or self._opening is None else self._opening_view()
-
-    def opened(self, query: Mapping[str, str], model: str, path: str | None, *values: Any) -> Iterator[View]:
-        """Then: the first example, answered live when the server started, or an answer to what the link asks."""
-        try:
-            if _is_link(query):
-                yield from self.ask(model, path, *values)
-            else:
-                yield self._opening_view()
-        except Exception as problem:
-            yield trouble(problem)
+    def awaited(self, query: Mapping[str, str]) -> View:
+        """Asked every now and then while the first model is on its way; when it is there, what the page opens on."""
+        text, state = self.host.badge()
+        view: View = {"badge": cards.badge(text, state), "waiting": {"active": state == "loading"}}
+        if state == "loading":
+            return view
         offered = self.host.suggested()
-        quick = {"visible": bool(offered), "value": f"Load {title(offered)} for photos"}
-        yield {"badge": cards.badge(*self.host.badge(model)), "quick": quick}
+        view["quick"] = {"visible": bool(offered), "value": f"Load {title(offered)} for photos"}
+        if is_link(query):
+            return view
+        try:
+            return {**view, **self._opening_view()}
+        except Exception as problem:
+            return {**view, **trouble(problem)}
 
     def picked(self, name: Any, place: int) -> View:
         """An example was clicked: its picture and question. A suggested question comes as {"question": text}."""
@@ -232,8 +237,9 @@ class AskHandlers:
         return {**self._opening, "grid": {**self._opening["grid"], "images": shown_pictures(self._opening_media)}}
 
 
-def _is_link(query: Mapping[str, str]) -> bool:
-    return any(name in query for name in (*NAMES, "example", "model"))
+def is_link(query: Mapping[str, str]) -> bool:
+    """Whether a page's address asks something of this tab."""
+    return any(name in query for name in LINKED_BY)
 
 
 def _busy(on: bool) -> View:

@@ -5,7 +5,6 @@ The same for every tab with such a choice: a tab places the parts, and passes on
 
 from __future__ import annotations
 
-import time
 from collections.abc import Iterator
 from typing import Any
 
@@ -53,15 +52,3 @@ def loading(host: Host, model: str, bits: str = "") -> Iterator[View]:
         "badge": cards.badge(*host.badge(model)),
         "load": {"visible": False, "interactive": True},
     }
-
-
-def watch(host: Host, every_s: float = 0.4) -> Iterator[str]:
-    """The badge in the page's head while the first model is on its way; nothing if it is there."""
-    shown = None
-    while (state := host.badge())[1] == "loading":
-        if state != shown:
-            yield cards.badge(*state)
-        shown = state
-        time.sleep(every_s)
-    if shown is not None:
-        yield cards.badge(*state)

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import gradio as gr
 
-from ui import api, cards, model_card
+from ui import api, cards
 from ui.assets import ASSETS, head
 from ui.context import Context, Tab
 from ui.guard import GuardedBlocks
@@ -47,12 +47,8 @@ def build(host: Host, tabs: Sequence[Tab] = TABS) -> gr.Blocks:
             wanted = request.query_params.get("tab", "") if request else ""
             return gr.Tabs(selected=wanted) if wanted in names else gr.skip()
 
-        def watched() -> Iterator[str]:
-            yield from model_card.watch(host)
-
         quiet = {"show_progress": "hidden", "api_visibility": "private"}
         demo.load(chosen, None, views, queue=False, **quiet)
-        demo.load(watched, None, badge, concurrency_limit=None, **quiet)
     demo.queue(max_size=LIMITS.queue_max, default_concurrency_limit=4, api_open=False)
     demo.script_context = ctx
     return demo

@@ -21,7 +21,7 @@ from ui.state import Unusable
 from ui.tokengrid import shown_pictures, title_of
 from ui.trouble import quiet, trouble
 from ui.video_answer import Watched, both
-from ui.video_examples import clips, find_clip
+from ui.video_examples import ExampleClip, clips, find_clip
 from ui.video_share import text_for
 from ui.video_state import DEFAULTS, FRAMES, NAMES, VideoSettings, check, from_query, heeds_scope, is_link
 from ui.video_timeline import SHOWN_SIDE
@@ -60,24 +60,28 @@ class VideoHandlers:
         """The page was opened: what a link for this tab says goes into its fields."""
         if not is_link(query):
             return {"question_note": ""}  # an event has to return something
-        settings, notes = from_query(query)
-        clip = find_clip(query.get("v_example", "")) or clips()[0]
+        settings, clip, model = self._linked(query)
         view: View = {name: getattr(settings, name) for name in NAMES}
-        view |= {"media": str(clip.path), "question": settings.question or clip.question}
+        view["media"] = str(clip.path)
+        if model:
+            view["model"] = model
         view["each"] = {"value": settings.each, "maximum": max(settings.each, 144)}  # the range follows the video
-        if query.get("v_model") in dict(map(reversed, self.host.video_choices())):
-            view["model"] = query["v_model"]
-        if notes:
+        if notes := from_query(query)[1]:
             view["question_note"] = cards.note(" ".join(notes), "info")
         return view
 
     def opened(
         self, query: Mapping[str, str], answers: Any, model: str, path: str | None, *values: Any
     ) -> Iterator[View]:
-        """The tab is on show for the first time: answer what is set there, which for the opening is done once for all
-        visitors. A link asks by itself."""
-        if answers or is_link(query):
+        """The tab is on show for the first time: answer what the page's link says, or else what is set there, which
+        for the opening is done once for all visitors."""
+        if answers:
             yield {"stop": {}}  # every stream says something
+            return
+        if is_link(query):
+            # Its fields may not have been filled yet: both start when the page opens.
+            settings, clip, model = self._linked(query)
+            yield from self.ask(model, str(clip.path), *(getattr(settings, name) for name in NAMES))
             return
         if not self._is_opening(model, path, values):
             yield from self.ask(model, path, *values)
@@ -94,13 +98,6 @@ class VideoHandlers:
             merged |= view
             yield view
         self._remember(merged)
-
-    def linked(self, query: Mapping[str, str], model: str, path: str | None, *values: Any) -> Iterator[View]:
-        """After `arrived`: answer what the link asks."""
-        if not is_link(query):
-            yield {"stop": {}}
-            return
-        yield from self.ask(model, path, *values)
 
     def picked(self, name: str, place: int) -> View:
         """An example was clicked: its clip and question."""
@@ -205,6 +202,14 @@ class VideoHandlers:
         return text, cards.note(note, "info")
 
     # ---- parts -------------------------------------------------------------------------------------------------
+
+    def _linked(self, query: Mapping[str, str]) -> tuple[VideoSettings, ExampleClip, str]:
+        """Settings, clip and model that a link names; "" if it names no model that is offered."""
+        settings, _ = from_query(query)
+        clip = find_clip(query.get("v_example", "")) or clips()[0]
+        model = query.get("v_model", "")
+        known = dict(map(reversed, self.host.video_choices()))
+        return settings.but(question=settings.question or clip.question), clip, model if model in known else ""
 
     def _is_opening(self, model: str, path: str | None, values: Sequence[Any]) -> bool:
         """Whether this is what every visitor finds when the tab opens."""

@@ -17,7 +17,7 @@ window.ScriptCompare = (() => {
       this.listen();
       watch("value", () => this.receive(props.value));
       this.receive(props.value);
-      if (!props.value && !/[?&]c_/.test(location.search)) trigger("start", {});
+      if (!props.value) trigger("start", {});
     }
 
     listen() {

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 from collections.abc import Callable
 from typing import Any
@@ -14,17 +15,28 @@ from ui.assets import read
 from ui.context import Context, Dial, Picture
 from ui.examples import examples, strip
 from ui.gpu import lent_question
-from ui.handlers import AskHandlers
+from ui.handlers import LINKED_BY, AskHandlers
 from ui.limits import LANE
 from ui.state import ANSWER_LIMIT, DEFAULTS, NAMES
 from ui.tabs import scenes
 from ui.tokengrid import token_grid
-from ui.wiring import linked, linked_stream, once, picked, placed, stream
+from ui.wiring import linked, once, picked, placed, stream
 
 TITLE = "Ask"
 STREAMED = ("grid", "answers", "counters", "budget", "media_note", "question_note", "settings_note", "stop")
 _EXAMPLES_ON_LOAD = "window.ScriptExamples.mount(element, {props, trigger, watch}); /* triggers 'select' */"
 # Repaints when the budget is set by the page itself; a hand on the slider is followed without an event.
+# When the page was opened by a link for this tab: as soon as there is a model and the tab has been built.
+_PRESS = f"""() => {{
+    const given = new URLSearchParams(location.search);
+    if (!{json.dumps(LINKED_BY)}.some((name) => given.has(name))) return;
+    const press = () => {{
+        const button = document.querySelector('#ask-run');
+        const loading = document.querySelector('#badge [data-state=loading]');
+        if (button && !loading) button.click(); else setTimeout(press, 150);
+    }};
+    requestAnimationFrame(press);
+}}"""
 _FOLLOW = "(budget) => { const grid = window.ScriptGrid.get('ask-grid'); if (grid) grid.setBudget(budget); }"
 
 
@@ -46,7 +58,7 @@ def build(ctx: Context) -> dict[str, Any]:
     with gr.Row(elem_classes=["ask-more"]), gr.Column(min_width=280):
         parts |= scenes.panels(stickers)
         parts |= _advanced()
-    parts["badge"] = ctx.badge
+    parts |= {"badge": ctx.badge, "waiting": gr.Timer(0.4, active=False)}
     return parts
 
 
@@ -203,7 +215,7 @@ def bind(ctx: Context, parts: dict[str, Any]) -> None:
 
     _bind_models(ctx, handlers, parts, values, shown, free)
     share.bind(ctx, parts)
-    _bind_opening(ctx, handlers, parts, values, streamed, free)
+    _bind_opening(ctx, handlers, parts, streamed, free)
 
 
 def _bind_models(
@@ -226,22 +238,16 @@ def _bind_models(
 
 
 def _bind_opening(
-    ctx: Context,
-    handlers: AskHandlers,
-    parts: dict[str, Any],
-    values: list[Any],
-    streamed: list[Any],
-    free: dict[str, Any],
+    ctx: Context, handlers: AskHandlers, parts: dict[str, Any], streamed: list[Any], free: dict[str, Any]
 ) -> None:
-    fields = [parts[name] for name in (*NAMES, "media", "model", "badge", "question_note")]
-    shown = [*streamed, parts["badge"], parts["quick"]]
-    # The first steps go around the queue: when several events join it as the page opens, the browser can open its
-    # stream twice, and what comes through the first one is lost.
-    first = ctx.demo.load(linked(handlers.arrived, parts), None, fields, queue=False, **free)
-    greeted = first.then(
-        linked(lambda query: handlers.greeted(query) or {"grid": gr.skip()}, parts), None, streamed, queue=False, **free
-    )
-    greeted.then(linked_stream(handlers.opened, parts), values, shown, **free)
+    """Nothing that happens by itself as the page opens joins the queue: when several events do, the browser can open
+    its stream twice, and what comes through the first one is lost. A link presses Ask, as a visitor would."""
+    waiting = parts["waiting"]
+    shown = [*streamed, *(parts[name] for name in ("badge", "quick", "waiting"))]
+    fields = [parts[name] for name in (*NAMES, "media", "model") if parts[name] not in streamed]
+    first = ctx.demo.load(linked(handlers.arrived, parts), None, [*shown, *fields], queue=False, **free)
+    first.then(None, None, None, js=_PRESS, show_progress="hidden", api_visibility="private")
+    waiting.tick(linked(handlers.awaited, parts), None, shown, queue=False, **free)
 
 
 def _redraw(handlers: AskHandlers) -> Callable[[dict[str, Any]], dict[str, Any] | None]:

@@ -152,7 +152,7 @@ def bind(ctx: Context, parts: dict[str, Any]) -> None:
         parts["preset"].click(stream(handlers.preset, parts), values, shown, trigger_mode="once", **lane),
         parts["examples"].select(picked, values, shown, trigger_mode="always_last", **lane),
         parts["grid"].start(
-            stream(handlers.started, parts), [parts["grid"], *values], shown, trigger_mode="once", **lane,
+            linked_stream(handlers.started, parts), [parts["grid"], *values], shown, trigger_mode="once", **lane,
         ),
     ]  # fmt: skip
     parts["stop"].click(
@@ -165,8 +165,6 @@ def bind(ctx: Context, parts: dict[str, Any]) -> None:
             once(handlers.sized, parts), [parts[given] for given in ("model", "media", "budget")],
             [parts["budget"], parts["note"]], trigger_mode="always_last", **lane,
         )  # fmt: skip
-
-    ctx.demo.load(linked_stream(handlers.linked, parts), None, shown, **lane)
 
     calculator = [parts[f"calc_{name}"] for name in ("method", "model", "budget")]
     for part in calculator:

@@ -185,12 +185,10 @@ def bind(ctx: Context, parts: dict[str, Any]) -> None:
     opened = ctx.views[TITLE].select(
         linked_stream(handlers.opened, parts), [parts["answers"], *values], streamed, trigger_mode="once", **lane
     )
-    asked = ctx.demo.load(linked(handlers.arrived, parts), None, _fields(parts), **free).then(
-        linked_stream(handlers.linked, parts), values, streamed, **free
-    )
-    running = [pressed, followed, opened, asked]
+    ctx.demo.load(linked(handlers.arrived, parts), None, _fields(parts), queue=False, **free)
+    running = [pressed, followed, opened]
     other = [parts["examples"].select, parts["media"].upload, parts["media"].clear]
-    gr.on(other, None, None, None, cancels=[pressed, followed, opened], **quiet)
+    gr.on(other, None, None, None, cancels=running, **quiet)
     # One after the other: an update of the stream that is still on its way must not undo what Stop says.
     halted = parts["stop"].click(None, None, None, cancels=running, **quiet)
     halted.then(once(handlers.stopped, parts), [parts["answers"]], [parts["answers"], parts["stop"]], **free)
