@@ -8,7 +8,7 @@ from typing import Any
 from urllib.parse import urlencode
 
 from script_core.pruners import PRUNERS
-from ui.state import CHECKS, Unusable
+from ui.state import CHECKS, from_link, usable
 
 FEWEST, MOST = 2, 8
 DEFAULT_METHODS = ("script", "cdpruner", "divprune", "visionzip", "fastv", "random")
@@ -58,22 +58,8 @@ _CHECKS = {
 
 
 def check(**values: Any) -> CompareSettings:
-    """Settings from raw values. Raises `Unusable` with one sentence for each field that cannot be used."""
-    good, problems = _sorted(values)
-    if problems:
-        raise Unusable(problems)
-    return replace(DEFAULTS, **good)
-
-
-def _sorted(values: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, str]]:
-    good: dict[str, Any] = {}
-    problems: dict[str, str] = {}
-    for name, value in values.items():
-        try:
-            good[name] = _CHECKS[name](value)  # type: ignore[operator]
-        except ValueError as problem:
-            problems[name] = str(problem)
-    return good, problems
+    """Settings from raw values; see `state.usable`."""
+    return usable(values, _CHECKS, DEFAULTS)
 
 
 def to_query(settings: CompareSettings) -> str:
@@ -96,6 +82,4 @@ def from_query(query: Mapping[str, str]) -> tuple[CompareSettings, tuple[str, ..
         return None
     if "methods" in given:
         given["methods"] = [name for name in given["methods"].split(",") if name]
-    good, problems = _sorted(given)
-    notes = tuple(f"The link's {name} was ignored. {text}" for name, text in problems.items())
-    return replace(DEFAULTS, **good), notes
+    return from_link(given, _CHECKS, DEFAULTS)

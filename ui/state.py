@@ -6,7 +6,7 @@ import inspect
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, fields, replace
-from typing import Any
+from typing import Any, TypeVar
 from urllib.parse import urlencode
 
 from script_core.pruners import PRUNERS
@@ -16,6 +16,8 @@ from ui.limits import LIMITS
 QUESTION_LIMIT = LIMITS.max_question_chars
 ANSWER_LIMIT = LIMITS.max_new_tokens
 BUDGET = 64
+
+Checked = TypeVar("Checked", bound=Any)  # the settings of one tab, a frozen dataclass
 
 
 @dataclass(frozen=True)
@@ -124,8 +126,10 @@ CHECKS: dict[str, Callable[[Any], Any]] = {
 NAMES = tuple(field.name for field in fields(Settings))
 
 
-def check(values: Mapping[str, Any], *, question_needed: bool = True) -> Settings:
-    """Settings from raw values. Raises `Unusable` with one sentence for each field that cannot be used.
+def sorted_out(
+    values: Mapping[str, Any], checks: Mapping[str, Callable[[Any], Any]], question_needed: bool = True
+) -> tuple[dict[str, Any], dict[str, str]]:
+    """(usable values, a sentence for each field that cannot be used) of raw values.
 
     Without `question_needed` an empty question passes, as overlays can be drawn before anything is asked.
     """
@@ -136,12 +140,37 @@ def check(values: Mapping[str, Any], *, question_needed: bool = True) -> Setting
             good[name] = ""
             continue
         try:
-            good[name] = CHECKS[name](value)
+            good[name] = checks[name](value)
         except ValueError as problem:
             problems[name] = str(problem)
+    return good, problems
+
+
+def usable(
+    values: Mapping[str, Any],
+    checks: Mapping[str, Callable[[Any], Any]],
+    defaults: Checked,
+    question_needed: bool = True,
+) -> Checked:
+    """`defaults` with these values. Raises `Unusable` with one sentence for each field that cannot be used."""
+    good, problems = sorted_out(values, checks, question_needed)
     if problems:
         raise Unusable(problems)
-    return replace(DEFAULTS, **good)
+    return replace(defaults, **good)
+
+
+def from_link(
+    values: Mapping[str, Any], checks: Mapping[str, Callable[[Any], Any]], defaults: Checked
+) -> tuple[Checked, tuple[str, ...]]:
+    """Settings from a link. Values that cannot be used are left at their defaults; the sentences say which."""
+    good, problems = sorted_out(values, checks, question_needed=False)
+    notes = tuple(f"The link's {name} was ignored. {text}" for name, text in problems.items())
+    return replace(defaults, **good), notes
+
+
+def check(values: Mapping[str, Any], *, question_needed: bool = True) -> Settings:
+    """Settings from raw values; see `usable`."""
+    return usable(values, CHECKS, DEFAULTS, question_needed)
 
 
 def pruner_of(settings: Settings, sign: float = 1.0) -> Any:
@@ -161,11 +190,5 @@ def to_query(settings: Settings, **more: str) -> str:
 
 
 def from_query(query: Mapping[str, str]) -> tuple[Settings, tuple[str, ...]]:
-    """Settings from a link. Values that cannot be used are left at their defaults; the sentences say which."""
-    given = {name: query[name] for name in NAMES if name in query}
-    try:
-        return check(given, question_needed=False), ()
-    except Unusable as unusable:
-        rest = {name: value for name, value in given.items() if name not in unusable.problems}
-        notes = tuple(f"The link's {name} was ignored. {text}" for name, text in unusable.problems.items())
-        return check(rest, question_needed=False), notes
+    """Settings from a link, and sentences about values that were ignored."""
+    return from_link({name: query[name] for name in NAMES if name in query}, CHECKS, DEFAULTS)

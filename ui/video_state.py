@@ -10,7 +10,7 @@ from urllib.parse import urlencode
 
 from script_core.pruners import PRUNERS
 from ui.limits import LIMITS
-from ui.state import CHECKS, Settings, Unusable
+from ui.state import CHECKS, Settings, from_link, usable
 
 FRAMES = tuple(count for count in (8, 16, 32, 64) if count <= LIMITS.max_frames)
 PREFIX = "v_"  # of the link's parameters, so that they are not taken for the Ask tab's
@@ -71,23 +71,8 @@ _CHECKS = {
 
 
 def check(values: Mapping[str, Any], *, question_needed: bool = True) -> VideoSettings:
-    """Settings from raw values. Raises `Unusable` with one sentence for each field that cannot be used.
-
-    Without `question_needed` an empty question passes, as overlays can be drawn before anything is asked.
-    """
-    good: dict[str, Any] = {}
-    problems: dict[str, str] = {}
-    for name, value in values.items():
-        if name == "question" and not question_needed and not str(value or "").strip():
-            good[name] = ""
-            continue
-        try:
-            good[name] = _CHECKS[name](value)
-        except ValueError as problem:
-            problems[name] = str(problem)
-    if problems:
-        raise Unusable(problems)
-    return replace(DEFAULTS, **good)
+    """Settings from raw values; see `state.usable`."""
+    return usable(values, _CHECKS, DEFAULTS, question_needed)
 
 
 def heeds_scope(method: str) -> bool:
@@ -108,11 +93,5 @@ def is_link(query: Mapping[str, str]) -> bool:
 
 
 def from_query(query: Mapping[str, str]) -> tuple[VideoSettings, tuple[str, ...]]:
-    """Settings from a link. Values that cannot be used are left at their defaults; the sentences say which."""
-    given = {name: query[PREFIX + name] for name in NAMES if PREFIX + name in query}
-    try:
-        return check(given, question_needed=False), ()
-    except Unusable as unusable:
-        rest = {name: value for name, value in given.items() if name not in unusable.problems}
-        notes = tuple(f"The link's {name} was ignored. {text}" for name, text in unusable.problems.items())
-        return check(rest, question_needed=False), notes
+    """Settings from a link, and sentences about values that were ignored."""
+    return from_link({name: query[PREFIX + name] for name in NAMES if PREFIX + name in query}, _CHECKS, DEFAULTS)
