@@ -10,6 +10,7 @@ from script_core.engine import Engine
 from tests.handling import fields, handlers_of, merged
 from ui.examples import examples, find
 from ui.handlers import AskHandlers
+from ui.pair import stopped
 from ui.state import DEFAULTS, NAMES
 
 handlers = handlers_of(AskHandlers)
@@ -144,9 +145,9 @@ def test_a_link_goes_into_the_fields(handlers: AskHandlers) -> None:
 
 
 def test_stopping_keeps_what_was_said(handlers: AskHandlers) -> None:
-    view = handlers.stopped({"pruned": {"state": "streaming", "text": "a red"}, "full": {"state": "waiting"}})
+    view = stopped({"pruned": {"state": "streaming", "text": "a red"}, "full": {"state": "waiting"}})
     assert view["answers"]["pruned"] == {"state": "stopped", "text": "a red"}
-    assert view["answers"]["state"] == "stopped" and handlers.stopped(None)["answers"]["state"] == "stopped"
+    assert view["answers"]["state"] == "stopped" and stopped(None)["answers"]["state"] == "stopped"
 
 
 def test_a_visitor_waits_for_the_opening_answer_unless_the_link_asks_for_more(handlers: AskHandlers) -> None:

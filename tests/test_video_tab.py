@@ -11,6 +11,7 @@ from PIL import Image
 from tests import clips as files
 from tests.handling import fields, handlers_of, merged
 from tests.tiny import picture
+from ui.pair import stopped
 from ui.video import GONE, NONE_YET, PICTURE, VideoHandlers
 from ui.video_examples import clips
 from ui.video_state import DEFAULTS, NAMES
@@ -124,7 +125,7 @@ def test_a_link_goes_into_the_fields(handlers: VideoHandlers) -> None:
 
 def test_stopping_keeps_what_was_said(handlers: VideoHandlers) -> None:
     value = {"pruned": {"state": "done", "text": "yes"}, "full": {"state": "streaming", "text": "ye"}}
-    view = handlers.stopped(value)
+    view = stopped(value)
     assert view["answers"]["pruned"]["state"] == "done" and view["answers"]["full"]["state"] == "stopped"
     assert view["answers"]["full"]["text"] == "ye" and view["stop"] == {"interactive": False}
 

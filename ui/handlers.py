@@ -171,15 +171,6 @@ class AskHandlers:
             yield {**view, "answers": {"state": "failed", "status": "No answer: see the note."}}
         yield _busy(False)
 
-    def stopped(self, answers: Mapping[str, Any] | None) -> View:
-        """Stop was pressed; what has been said so far stays."""
-        value = dict(answers or {})
-        for name in ("pruned", "full"):
-            part = dict(value.get(name) or {})
-            if part.get("state") in ("streaming", "waiting"):
-                value[name] = {**part, "state": "stopped"}
-        return {**_busy(False), "answers": {**value, "state": "stopped", "status": "Stopped."}}
-
     def model_chosen(self, model: str, path: str | None, *values: Any, bits: str = "") -> Iterator[View]:
         """Another model in the list: say what it takes; show overlays at once if it is loaded."""
         yield chosen(self.host, model, bits)

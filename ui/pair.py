@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Generator, Iterator
-from dataclasses import asdict
+from collections.abc import Callable, Generator, Iterator, Mapping
+from dataclasses import asdict, dataclass
 from typing import Any
 
 from script_core.engine import Engine
@@ -19,10 +19,44 @@ from ui.tokengrid import drawn, title_of
 View = dict[str, Any]
 
 
+@dataclass(frozen=True)
+class Twice:
+    """What is asked twice: of the same tokens, first with a method at `settings.budget`, then with all of them.
+
+    says: what the page says meanwhile, by "pruned" and "full". canvas: what the pruned one's selection is drawn as.
+    """
+
+    engine: Engine
+    encoded: Encoded
+    settings: Settings
+    pruner: Any
+    says: Mapping[str, str]
+    canvas: Callable[[Selected], View]
+
+    @property
+    def total(self) -> int:
+        return len(self.encoded.tokens)
+
+    def events(self, name: str) -> Iterator[Any]:
+        """The engine's events; leaving early (Stop, a closed page) ends the run at the next token."""
+        stop = threading.Event()
+        pruned = name == "pruned"
+        try:
+            yield from self.engine.stream(
+                self.encoded,
+                self.settings.question,
+                pruner=self.pruner if pruned else "full",
+                budget=self.settings.budget if pruned else self.total,
+                max_new_tokens=self.settings.answer_tokens,
+                stop=stop,
+            )
+        finally:
+            stop.set()
+
+
 def both(engine: Engine, media: Media, settings: Settings, model: str, remarks: list[str]) -> Iterator[View]:
-    """Ask twice, streamed: the canvas, the pruned answer, the full one, and how far apart they are."""
+    """One question about a picture: the canvas, the pruned answer, the full one, and how far apart they are."""
     pair = Pair(media, settings, remarks)
-    started = time.perf_counter()
     yield {
         "answers": pair.value("running", "Encoding the picture ..."),
         "counters": cards.counters_html(None, None),
@@ -30,80 +64,76 @@ def both(engine: Engine, media: Media, settings: Settings, model: str, remarks: 
     encoded = engine.encode(media)
     total = len(encoded.tokens)
     pruner = pruner_of(settings, encoded.tokens.relevance_sign)
-    budget = min(settings.budget, total)
-    pair.asked |= {"budget": total if settings.method == "full" else budget, "media": media.key[:16]}
-    pair.titles(pruner.title, total if settings.method == "full" else budget, total)
-    yield {"answers": pair.value("running", "Scoring tokens ..."), "budget": {"maximum": total, "value": budget}}
-    kept = settings.but(budget=budget)
-    ours = yield from _told(pair, "pruned", _events(engine, encoded, settings, pruner, budget), (pruner, kept, model))
-    if ours is None:
-        return
-    if ours.declined:
-        yield {"answers": pair.value("done", "From the page: the model was not asked, and no tokens were generated.")}
-        return
-    yield {
-        "answers": pair.value("running", _SAYS["full"]),
-        "counters": cards.counters_html(ours.counters, None, ran_on(engine)),
-    }
-    try:
-        theirs = yield from _told(pair, "full", _events(engine, encoded, settings, "full", total))
-    except Exception as problem:
-        if not shortage.relieved(problem):
-            raise
-        pair.miss(total)
-        yield {"answers": pair.value("done", "Answered from the kept tokens.")}
-        return
-    if theirs is None:
-        return
-    pair.compare(ours, theirs)
-    spent = time.perf_counter() - started
-    yield {
-        "answers": pair.value("done", f"Both answered live in {spent:.1f} s"),
-        "counters": cards.counters_html(ours.counters, theirs.counters, ran_on(engine)),
-    }
+    kept = settings.but(budget=min(settings.budget, total))
+    shown = total if settings.method == "full" else kept.budget
+    pair.asked |= {"budget": shown, "media": media.key[:16]}
+    pair.titles(pruner.title, shown, total)
+    yield {"answers": pair.value("running", "Scoring tokens ..."), "budget": {"maximum": total, "value": kept.budget}}
+    canvas = lambda event: drawn(event, pruner, asdict(kept), model, set_budget=True)  # noqa: E731
+    yield from answered(pair, Twice(engine, encoded, kept, pruner, _SAYS, canvas))
 
 
 _SAYS = {"pruned": "Answering from the kept tokens ...", "full": "Answering from all tokens ..."}
 
 
-def _told(
-    pair: Pair, name: str, events: Iterator[Any], canvas: tuple[Any, Settings, str] | None = None
-) -> Generator[View, None, Result | None]:
-    """One of the two answers, word by word; its selection goes onto the `canvas` (method, settings, model), if any."""
-    for event in events:
+def answered(pair: Pair, asked: Twice) -> Iterator[View]:
+    """The two answers, streamed, and how far apart they are. If all tokens do not fit, the pruned answer stands."""
+    ran = ran_on(asked.engine)
+    ours = yield from _told(pair, "pruned", asked)
+    if ours is None:
+        return
+    if ours.declined:
+        yield {"answers": pair.value("done", "From the page: the model was not asked, and no tokens were generated.")}
+        return
+    counters = cards.counters_html(ours.counters, None, ran)
+    yield {"answers": pair.value("running", asked.says["full"]), "counters": counters}
+    try:
+        theirs = yield from _told(pair, "full", asked)
+    except Exception as problem:
+        if not shortage.relieved(problem):
+            raise
+        pair.miss(asked.total)
+        yield {"answers": pair.value("done", "Answered from the kept tokens.")}
+        return
+    if theirs is None:
+        return
+    pair.compare(ours, theirs)
+    yield {
+        "answers": pair.value("done", f"Both answered live in {pair.seconds:.1f} s"),
+        "counters": cards.counters_html(ours.counters, theirs.counters, ran),
+    }
+
+
+def _told(pair: Pair, name: str, asked: Twice) -> Generator[View, None, Result | None]:
+    """One of the two answers, word by word; the pruned one's selection goes onto the canvas."""
+    says = asked.says[name]
+    for event in asked.events(name):
         if isinstance(event, Finished):
             pair.finish(name, event.result)
             return event.result
         if not isinstance(event, Selected):
             pair.hear(name, event)
-            yield {"answers": pair.value("running", _SAYS[name])}
-        elif canvas:
-            pruner, settings, model = canvas
-            grid = drawn(event, pruner, asdict(settings), model, set_budget=True)
-            yield {"grid": grid, "answers": pair.value("running", _SAYS[name])}
+            yield {"answers": pair.value("running", says)}
+        elif name == "pruned":
+            yield {"grid": asked.canvas(event), "answers": pair.value("running", says)}
     return None
 
 
-def _events(engine: Engine, encoded: Encoded, settings: Settings, pruner: Any, budget: int) -> Iterator[Any]:
-    """The engine's events; leaving early (Stop, a closed page) ends the run at the next token."""
-    stop = threading.Event()
-    try:
-        yield from engine.stream(
-            encoded,
-            settings.question,
-            pruner=pruner,
-            budget=budget,
-            max_new_tokens=settings.answer_tokens,
-            stop=stop,
-        )
-    finally:
-        stop.set()
+def stopped(answers: Mapping[str, Any] | None) -> View:
+    """Stop was pressed; what has been said so far stays."""
+    value = dict(answers or {})
+    for name in ("pruned", "full"):
+        part = dict(value.get(name) or {})
+        if part.get("state") in ("streaming", "waiting"):
+            value[name] = {**part, "state": "stopped"}
+    return {"stop": {"interactive": False}, "answers": {**value, "state": "stopped", "status": "Stopped."}}
 
 
 class Pair:
     """The two answers while they grow, and what is said about them."""
 
     def __init__(self, media: Media, settings: Settings, remarks: list[str]) -> None:
+        self._started = time.perf_counter()
         self.asked: dict[str, Any] = {**asdict(settings), "media": media.key[:16], "title": title_of(settings.method)}
         self.parts: dict[str, dict[str, Any]] = {
             "pruned": {"title": title_of(settings.method), "text": "", "state": "waiting"},
@@ -111,6 +141,11 @@ class Pair:
         }
         self.remarks = [*remarks, *media.notes]
         self.more: dict[str, Any] = {}
+
+    @property
+    def seconds(self) -> float:
+        """Since the question was asked."""
+        return time.perf_counter() - self._started
 
     def titles(self, method: str, budget: int, total: int) -> None:
         self.parts["pruned"]["title"] = f"{method}, {budget:,} tokens"

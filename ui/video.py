@@ -3,19 +3,18 @@
 from __future__ import annotations
 
 import hashlib
-import os
 import threading
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from script_core.backends import KNOWN
-from script_core.cache import Store
 from script_core.engine import Engine
 from script_core.media import Media, MediaError
 from ui import cards, shortage
 from ui.limits import LIMITS, read_either
 from ui.model_card import loading
+from ui.pictures import Files
 from ui.runtime import ONLY_VIDEO, Host, NotReady
 from ui.state import Unusable
 from ui.tokengrid import shown_pictures, title_of
@@ -39,8 +38,7 @@ class VideoHandlers:
 
     def __init__(self, host: Host) -> None:
         self.host = host
-        # A change of settings asks about the same file again; decoding it takes longer than everything else.
-        self._read: Store[Media] = Store(1 << 28, lambda media: sum(frame.nbytes for frame in media.frames))
+        self._videos = Files(_read_video, GONE)
         self._opening: View | None = None
         self._guard = threading.Lock()
         self._examples = {_digest(clip.path): clip.id for clip in clips()}
@@ -90,7 +88,7 @@ class VideoHandlers:
             held = self._opening
         if held is not None:
             # The page's cache is cleared by age, so the frames may have to be written again.
-            frames = shown_pictures(self._media(str(clips()[0].path), FRAMES[0]), SHOWN_SIDE)
+            frames = shown_pictures(self._videos.at(str(clips()[0].path), FRAMES[0]), SHOWN_SIDE)
             yield {**held, "grid": {**held["grid"], "images": frames}}
             return
         merged: View = {}
@@ -118,7 +116,7 @@ class VideoHandlers:
         try:
             settings = check(dict(zip(NAMES, values, strict=True)), question_needed=False)
             engine = self._engine(model)
-            media = self._media(path, settings.frames)
+            media = self._videos.at(path, settings.frames)
             asked = settings.but(question=settings.question or UNASKED)
             watched = Watched.of(engine, media, asked, self._example(path))
             selected = engine.select(
@@ -145,7 +143,7 @@ class VideoHandlers:
                 raise MediaError(NONE_YET)
             engine = self._engine(model)
             yield {"answers": _status(f"1 of 4: reading {settings.frames} frames ...")}
-            media = self._media(path, settings.frames)
+            media = self._videos.at(path, settings.frames)
             example = self._example(path)
             remarks = [*_own_way(settings), *self._remarks(engine, media, example)]
             yield from both(engine, media, settings, example, remarks)
@@ -157,15 +155,6 @@ class VideoHandlers:
                     view["question_note"] += shortage.offer("video-frames", "video-run", now, "frames")
             yield {**view, "answers": {"state": "failed", "status": "No answer: see the note."}}
         yield {"stop": {"interactive": False}}
-
-    def stopped(self, answers: Mapping[str, Any] | None) -> View:
-        """Stop was pressed; what has been said so far stays."""
-        value = dict(answers or {})
-        for name in ("pruned", "full"):
-            part = dict(value.get(name) or {})
-            if part.get("state") in ("streaming", "waiting"):
-                value[name] = {**part, "state": "stopped"}
-        return {"stop": {"interactive": False}, "answers": {**value, "state": "stopped", "status": "Stopped."}}
 
     def model_chosen(self, model: str, path: str | None, *values: Any) -> Iterator[View]:
         """Another model in the list: say what it takes, and read as many frames as it was made for."""
@@ -235,20 +224,6 @@ class VideoHandlers:
             raise NotReady(f"{engine.info.name} takes pictures only; choose a model for videos under Model.")
         return engine
 
-    def _media(self, path: str, frames: int) -> Media:
-        try:
-            stat = os.stat(path)
-        except OSError as error:
-            raise MediaError(GONE) from error
-        key = f"{path}|{stat.st_mtime_ns}|{stat.st_size}|{frames}"
-        media = self._read.get(key)
-        if media is None:
-            media = read_either(path, frames)
-            if media.kind != "video":
-                raise MediaError(PICTURE)
-            self._read.put(key, media)
-        return media
-
     def _example(self, path: str) -> str:
         return self._examples.get(_digest(Path(path)), "")
 
@@ -267,6 +242,13 @@ class VideoHandlers:
                 "than it has seen, so trust the overlays more than the answer."
             )
         return remarks
+
+
+def _read_video(path: str, frames: int) -> Media:
+    media = read_either(path, frames)
+    if media.kind != "video":
+        raise MediaError(PICTURE)
+    return media
 
 
 def _frames_of(model: str) -> int:

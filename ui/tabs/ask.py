@@ -17,6 +17,7 @@ from ui.examples import examples, strip
 from ui.gpu import lent_question
 from ui.handlers import LINKED_BY, AskHandlers
 from ui.limits import LANE
+from ui.pair import stopped
 from ui.state import ANSWER_LIMIT, DEFAULTS, NAMES
 from ui.tabs import scenes
 from ui.tokengrid import token_grid
@@ -199,7 +200,7 @@ def bind(ctx: Context, parts: dict[str, Any]) -> None:
     gr.on([parts["examples"].select, parts["media"].input], None, None, None, cancels=[pressed, followed], **quiet)
     # One after the other: an update of the stream that is still on its way must not undo what Stop says.
     halted = parts["stop"].click(None, None, None, cancels=[pressed, followed], **quiet)
-    halted.then(once(handlers.stopped, parts), [parts["answers"]], [parts["answers"], parts["stop"]], **free)
+    halted.then(once(stopped, parts), [parts["answers"]], [parts["answers"], parts["stop"]], **free)
 
     shown = [parts[name] for name in ("grid", "budget", "media_note", "question_note", "settings_note")]
     new = once(lambda *given: handlers.looked(*given, new_picture=True), parts)

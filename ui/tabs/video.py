@@ -14,6 +14,7 @@ from ui.assets import read
 from ui.context import Context, Dial
 from ui.gpu import on_gpu, seconds
 from ui.limits import LANE
+from ui.pair import stopped
 from ui.share import page_address
 from ui.state import ANSWER_LIMIT
 from ui.tokengrid import token_grid
@@ -191,7 +192,7 @@ def bind(ctx: Context, parts: dict[str, Any]) -> None:
     gr.on(other, None, None, None, cancels=running, **quiet)
     # One after the other: an update of the stream that is still on its way must not undo what Stop says.
     halted = parts["stop"].click(None, None, None, cancels=running, **quiet)
-    halted.then(once(handlers.stopped, parts), [parts["answers"]], [parts["answers"], parts["stop"]], **free)
+    halted.then(once(stopped, parts), [parts["answers"]], [parts["answers"], parts["stop"]], **free)
 
     new = stream(lambda *given: handlers.looked(*given, new_video=True), parts)
     look = stream(handlers.looked, parts)
