@@ -11,6 +11,12 @@ import pytest
 
 from ui.screenshots import browser, settle
 
+DONE = "document.querySelector('#ask-answers .ans').dataset.state === 'done'"
+
+
+def text(page: Any, selector: str) -> str:
+    return str(page.inner_text(selector)).strip()
+
 
 def free_port() -> int:
     with socket.socket() as probe:

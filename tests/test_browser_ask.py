@@ -9,13 +9,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from tests.browser import DONE, text
 from ui.examples import examples
-
-DONE = "document.querySelector('#ask-answers .ans').dataset.state === 'done'"
-
-
-def text(page: Any, selector: str) -> str:
-    return page.inner_text(selector).strip()
 
 
 def upload(page: Any, path: Path) -> None:

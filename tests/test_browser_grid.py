@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from tests.test_browser_ask import text
+from tests.browser import text
 from ui.examples import examples
 
 

@@ -1,4 +1,3 @@
-# ruff: noqa: F811 (fixtures are imported and then named as arguments)
 """Scenes in a real browser: a new one, one composed by mouse, keyboard and touch, and a word that is not known."""
 
 from __future__ import annotations
@@ -7,9 +6,8 @@ from typing import Any
 
 import pytest
 
-from tests.browser import chrome, served, visit  # noqa: F401
+from tests.browser import DONE, text
 from tests.test_axe import serious
-from tests.test_browser_ask import DONE, text
 
 CHIPS = "#ask-examples .exs-chip"
 ITEMS = ".cps-stage .cps-item"
@@ -17,8 +15,10 @@ FRESH = f"{DONE} && document.querySelector('#ask-answers [data-part=stale]').hid
 
 
 def opened(page: Any) -> None:
+    """Filled, and scrolled to: then its stage has the focus."""
     page.click("#ask-compose")
     page.wait_for_selector(".cps-palette [data-sticker=dog]", timeout=60_000)
+    page.wait_for_selector(".cps-stage:focus", timeout=60_000)
 
 
 def another(see: Any, before: str) -> None:

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import asyncio
 from pathlib import Path
+from types import SimpleNamespace
 
+import gradio as gr
 import pytest
 
 from tests.handling import handlers_of
 from ui import cards, page
 from ui.examples import examples
+from ui.guard import GuardedBlocks
 from ui.handlers import AskHandlers
 from ui.runtime import Host
 
@@ -66,3 +70,16 @@ def test_the_page_builds_and_offers_nothing_by_accident() -> None:
 def test_the_page_names_no_other_server() -> None:
     head = page.launch_options()["head"]
     assert "http://" not in head and "https://" not in head
+
+
+def test_the_server_is_closed_even_if_a_stream_ends_at_that_moment(monkeypatch: pytest.MonkeyPatch) -> None:
+    def meets_an_ending_stream(self: gr.Blocks, verbose: bool = True) -> None:
+        raise asyncio.InvalidStateError
+
+    with GuardedBlocks() as demo:
+        pass
+    closed: list[bool] = []
+    demo.server = SimpleNamespace(close=lambda: closed.append(True))
+    monkeypatch.setattr(gr.Blocks, "close", meets_an_ending_stream)
+    demo.close()
+    assert closed == [True]

@@ -6,6 +6,7 @@ are closed here: pictures are uploaded, or come inside the call.
 
 from __future__ import annotations
 
+import asyncio
 import os
 import threading
 import time
@@ -26,6 +27,14 @@ _CLOSED = ("/file=", "/proxy=")
 
 class GuardedBlocks(gr.Blocks):
     """Blocks whose events take uploaded files and no addresses."""
+
+    def close(self, verbose: bool = True) -> None:
+        """Gradio ends all streams from this thread, where the server's own may just have ended one; what is left to do
+        then is to close the server."""
+        try:
+            super().close(verbose=verbose)
+        except asyncio.InvalidStateError:
+            self.server.close()
 
     async def preprocess_data(self, block_fn: Any, inputs: list[Any], *rest: Any, **more: Any) -> Any:
         if any(_is_address(path) for value in inputs for path in file_paths(value)):

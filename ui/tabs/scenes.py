@@ -14,9 +14,12 @@ from ui import scenes
 from ui.assets import read
 
 _ON_LOAD = "window.ScriptComposer.mount(element, {props, trigger, watch}); /* triggers 'select' */"
-_TO_COMPOSER = (
-    "() => setTimeout(() => document.querySelector('#ask-composer-panel').scrollIntoView({block: 'start'}), 250)"
-)
+# Once the panel has unfolded. Keys go on from there, and nothing moves any more when the stage has the focus.
+_TO_COMPOSER = """() => setTimeout(() => {
+    const panel = document.querySelector('#ask-composer-panel');
+    panel.scrollIntoView({block: 'start'});
+    panel.querySelector('.cps-stage').focus({preventScroll: true});
+}, 250)"""
 _TO_PICTURE = "() => document.querySelector('#ask-media').scrollIntoView({block: 'nearest'})"
 PARTS = ("scenes", "composer_panel", "knows_panel")
 KINDS_OF_QUESTION = {
