@@ -26,6 +26,9 @@ T = TypeVar("T")
 # A dense 4,096-token matrix is 128 MiB. Beyond that rows are computed when the walk asks for them.
 DENSE_LIMIT = 4096
 
+# From this many tokens on, computing one triangle only saves more than waking numpy's own threads beside torch's costs.
+TRIANGLE = 1024
+
 # Walks and graphs held per encoding; the oldest goes first. A page uses about three per question.
 DERIVED_LIMIT = 24
 
@@ -51,6 +54,9 @@ def gram(features: Tensor) -> np.ndarray:
     rows = unit(features)
     if rows.is_cuda:
         cosine = array(rows @ rows.T)
+    elif len(rows) < TRIANGLE:
+        upper = torch.triu(rows @ rows.T)
+        cosine = array(upper + torch.triu(upper, 1).T)
     else:
         host = array(rows)
         cosine = host @ host.T  # numpy sees the same matrix twice and computes one triangle

@@ -20,7 +20,7 @@ from script_core.kernels.graph_score import redundancy as redundancy
 from script_core.similarity import array, gram, unit
 
 # Below this share of the tokens, computing the rows of the picks alone beats the whole matrix (measured, see NOTES.md).
-FEW = 1 / 8
+FEW = 1 / 4
 
 
 def greedy_map(features: Tensor, relevance: Tensor, k: int, floor: float = FLOOR) -> tuple[Tensor, Tensor]:

@@ -7,12 +7,13 @@ at a time reads all features k times over. Two observations leave little to comp
   never picked: the walk over the m most relevant tokens is the walk over all n if its last gain says so.
 * Which rows will be asked for is almost always known in advance, from a walk in float32.
 
-1. take the m most relevant tokens, their float32 matrix (one triangle), and walk: a guess    m^2 d / 2, in float32
+1. take the m most relevant tokens, their float32 matrix, and walk: a guess                   m^2 d, in float32
 2. if the last gain is too low to rule the others out, take more tokens and repeat
 3. compute the guessed rows in float64 together, as one product, and walk on them             m k d, in float64
 4. a row that was not guessed is computed when it is asked for; again check the last gain
 
-The guess decides only what is computed together. Every number that the walk sees is the float64 one, so the order is
+Products are torch's: numpy's would wake a second set of threads, and on two cores the two sets wait for each other ten
+times longer than they work. The guess decides only what is computed together. Every number that the walk sees is the float64 one, so the order is
 that of the full float64 matrix whatever the guess was.
 """
 
@@ -71,10 +72,10 @@ class ForeseenRows:
 
     def _exact(self, tokens: np.ndarray) -> np.ndarray:
         """Rows (len(tokens), n) in float64."""
-        picked = array(unit(self._features[torch.from_numpy(tokens)]))
+        picked = unit(self._features[torch.from_numpy(tokens)])
         rows = np.empty((len(tokens), len(self)))
         for start in range(0, len(self), BLOCK):
-            rows[:, start : start + BLOCK] = picked @ array(unit(self._features[start : start + BLOCK])).T
+            rows[:, start : start + BLOCK] = (picked @ unit(self._features[start : start + BLOCK]).T).numpy()
         return rows
 
 
@@ -90,8 +91,8 @@ def _guess(features: Tensor, relevance: np.ndarray, k: int, floor: float) -> tup
     """The diagonal of the cosine matrix, and the picks and last gain of a walk over its float32 version."""
     rows = features.detach().float().nan_to_num(nan=0.0, posinf=0.0, neginf=0.0)
     length = torch.linalg.vector_norm(rows, dim=1, keepdim=True)
-    host: np.ndarray = rows.div_(length.clamp_min(1e-30)).numpy()
-    cosine: np.ndarray = host @ host.T
+    rows = rows.div_(length.clamp_min(1e-30))
+    cosine: np.ndarray = (rows @ rows.T).numpy()
     nonzero = (array(length)[:, 0] > 0).astype(np.float64)
     np.fill_diagonal(cosine, nonzero)
     picks, gains = greedy_walk(cosine, relevance, k, floor)
