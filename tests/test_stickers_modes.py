@@ -13,14 +13,18 @@ from script_core.stickers.batches import (
     BACKGROUND,
     MIXED,
     NAME_INDEX,
+    TRAINING_SEED,
     Recipe,
     ask_all,
+    choose,
     facts_of,
     picture,
 )
 from script_core.stickers.canvas import Scene, Sticker, Word
+from script_core.stickers.checkpoints import build
 from script_core.stickers.clips import Event, animate, ask_clip
 from script_core.stickers.held_out import MODES, held_out
+from script_core.stickers.kit import READ_MIX
 from script_core.stickers.layouts import (
     CELL_PATCHES,
     film,
@@ -31,7 +35,9 @@ from script_core.stickers.layouts import (
     tiled,
 )
 from script_core.stickers.model import patch_centres
+from script_core.stickers.modes import WORD_PATCHES, Modes
 from script_core.stickers.packing import pack
+from script_core.stickers.presets import PRESETS
 from script_core.stickers.questions import NEGATIVES, VOCABULARY
 from script_core.stickers.tokenizer import word_ids
 
@@ -91,6 +97,25 @@ def test_a_written_word_owns_its_patches_and_is_named_by_itself() -> None:
     asked = ask_all([scene], Recipe(mix={"reading": 1.0}), np.random.default_rng(0))
     packed = pack([scene], asked, IDS)
     assert asked[0][0].answer == "taxi" and packed.target_xy.tolist() == [pytest.approx([0.6, 0.7])]
+
+
+def test_a_batch_of_words_shows_words_before_anything_else() -> None:
+    rng = np.random.default_rng(6)
+    recipe = Recipe((0, 3), duplicates=0.0, mix=READ_MIX, count=4, words=1.0)
+    for _ in range(40):
+        shown = picture(recipe.scene(rng), 336)
+        word = np.flatnonzero(shown.owner >= len(shown.scene.stickers))
+        kept = choose(shown.owner, WORD_PATCHES, rng, 3.0, len(shown.scene.stickers))
+        assert len(kept) == WORD_PATCHES and len(set(word) & set(kept)) == min(len(word), WORD_PATCHES)
+        (asked,) = ask_all([shown.scene], recipe, rng)
+        assert [q.answer for q in asked if q.kind == "reading"] == [word.text for word in shown.scene.words]
+
+
+def test_all_processes_train_the_same_mode_at_the_same_time() -> None:
+    kits = [build(PRESETS["smoke"], IDS, TRAINING_SEED, 2, rank) for rank in (0, 1)]
+    one, other = (Modes(kit) for kit in kits)
+    assert (one.turns.random(9) == other.turns.random(9)).all()
+    assert (one.kit.rng.random(9) != other.kit.rng.random(9)).any(), "each on pictures of its own"
 
 
 def test_a_clip_is_filmed_with_its_late_comer_and_packed_with_its_way() -> None:

@@ -243,5 +243,10 @@ def test_a_clip_moves_only_what_its_events_say():
                 shown = any(s.name in question.text.split() for f in clip.frames for s in f.stickers)
                 assert question.answer == ("yes" if shown else "no")
     assert kinds == {"appears", "moves", "first"}
+    for _ in range(20):
+        clip = make_clip(rng, 8, arrivals=1.0)
+        assert len(clip.events) == 2 and all(event.enters and event.travel == (0.0, 0.0) for event in clip.events)
+    asked = ask_clip(clip, rng, 3, {"moves": 1.0, "appears": 0.2})
+    assert {question.kind for question in asked} == {"appears"}, "nothing moves"
     with pytest.raises(ValueError, match="frames"):
         make_clip(rng, 1)

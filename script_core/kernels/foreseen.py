@@ -13,8 +13,8 @@ at a time reads all features k times over. Two observations leave little to comp
 4. a row that was not guessed is computed when it is asked for; again check the last gain
 
 Products are torch's: numpy's would wake a second set of threads, and on two cores the two sets wait for each other ten
-times longer than they work. The guess decides only what is computed together. Every number that the walk sees is the float64 one, so the order is
-that of the full float64 matrix whatever the guess was.
+times longer than they work. The guess decides only what is computed together. Every number that the walk sees is the
+float64 one, so the order is that of the full float64 matrix whatever the guess was.
 """
 
 from __future__ import annotations

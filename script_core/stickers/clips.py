@@ -6,7 +6,9 @@ stay as they are, which is the redundancy that token pruning of videos lives on.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from types import MappingProxyType
 
 import numpy as np
 
@@ -42,20 +44,24 @@ class Clip:
     present: tuple[tuple[int, ...], ...]
 
 
-def make_clip(rng: np.random.Generator, frames: int = 8, *, objects: tuple[int, int] = (2, 5)) -> Clip:
+def make_clip(
+    rng: np.random.Generator, frames: int = 8, *, objects: tuple[int, int] = (2, 5), arrivals: float = 0.0
+) -> Clip:
     """A clip in which one or two stickers move left or right, or come in after the first quarter.
 
+    arrivals: share of clips in which two stickers come in and none moves, which chance alone gives to one in eight.
     Raises ValueError for fewer than two frames (nothing can move) or a range `make_scene` does not take.
     """
     if frames < 2:
         raise ValueError(f"A clip of {frames} frames cannot show any movement; use 2 or more.")
     scene = make_scene(rng, objects=objects, sizes=(0.14, 0.3), duplicates=0.1, busy=0.3)
     cast = scene.stickers
-    number = min(len(cast), 1 + int(rng.random() * 2))
+    both_enter = arrivals > 0 and rng.random() < arrivals
+    number = min(len(cast), 2 if both_enter else 1 + int(rng.random() * 2))
     events = []
     for index in rng.permutation(len(cast))[:number]:
         sticker = cast[int(index)]
-        if rng.random() < 0.5:
+        if not both_enter and rng.random() < 0.5:
             # Towards the side with more room, so that it never leaves the canvas.
             room = (1 - sticker.size / 2 - sticker.x, sticker.x - sticker.size / 2)
             way = max(TRAVEL, float(rng.random()) * 0.9 * max(room))
@@ -84,15 +90,19 @@ def animate(scene: Scene, events: tuple[Event, ...], frames: int) -> Clip:
     return Clip(tuple(shown), scene.stickers, events, tuple(present))
 
 
-def ask_clip(clip: Clip, rng: np.random.Generator, count: int = 4) -> list[Question]:
+MIX: Mapping[str, float] = MappingProxyType({"appears": 0.4, "moves": 0.4, "first": 0.2})
+
+
+def ask_clip(clip: Clip, rng: np.random.Generator, count: int = 4, mix: Mapping[str, float] = MIX) -> list[Question]:
     """Up to `count` different questions of `CLIP_KINDS`; `about` and `words` refer to `clip.cast`.
 
     "appears" asks whether an object is to be seen in any frame, yes and no in turn; "moves" which way an object goes;
-    "first" which comes in first of the objects that are not there from the start (only if there are two).
+    "first" which comes in first of the objects that are not there from the start (only if there are two). `mix`
+    weighs them.
     """
     material = Material(replace(clip.frames[0], stickers=clip.cast), rng)
     asked: dict[str, Question] = {}
-    weights = {"appears": 0.4, "moves": 0.4, "first": 0.2}
+    weights = dict(mix)
     for _ in range(6 * count):
         if len(asked) == count:
             break

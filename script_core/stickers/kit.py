@@ -35,6 +35,8 @@ HARD_MIX = {
     "existence": 0.3, "colour": 0.07, "kind": 0.16, "count": 0.16, "where": 0.06, "leftright": 0.05,
     "abovebelow": 0.05, "nextto": 0.08, "reading": 0.12,
 }  # fmt: skip
+READ_MIX = {"reading": 0.6, "existence": 0.3, "where": 0.1}
+CLIP_MIX = {"appears": 0.35, "moves": 0.35, "first": 0.3}
 HIGH_MIX = {
     "existence": 0.55, "colour": 0.12, "kind": 0.14, "count": 0.09, "where": 0.04, "leftright": 0.03,
     "abovebelow": 0.03,

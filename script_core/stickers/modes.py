@@ -2,9 +2,12 @@
 
 Pictures get up to sixteen stickers, small ones, and written words, with absent objects chosen in all of POPE's ways.
 High resolution shows small stickers in a base view and four tiles. Clips have eight frames of 2 x 2 pooled tokens.
+Reading has batches of its own: many pictures with one word each, of which vision sees the word and little else.
 """
 
 from __future__ import annotations
+
+from collections.abc import Sequence
 
 import numpy as np
 import torch
@@ -13,7 +16,7 @@ from torch import Tensor
 from script_core.stickers.batches import Facts, Picture, Recipe, ask_all, choose, facts_of, visual_batch
 from script_core.stickers.canvas import Scene
 from script_core.stickers.clips import ask_clip, make_clip
-from script_core.stickers.kit import FULL, HARD_MIX, HIGH_MIX, LOGIC_MIX, Kit, moved
+from script_core.stickers.kit import CLIP_MIX, FULL, HARD_MIX, HIGH_MIX, LOGIC_MIX, READ_MIX, Kit, moved
 from script_core.stickers.layouts import (
     CELL_PATCHES,
     POOLED,
@@ -32,6 +35,8 @@ from script_core.stickers.questions import NEGATIVES, Question
 from script_core.stickers.stages import Tune, align_losses, scenes_of, symbol_losses
 
 FRAMES = 8
+ARRIVALS = 0.25  # share of clips in which "what comes in first" can be asked for certain
+WORD_PATCHES = 72  # all of most words; the largest plates cover up to a hundred
 PROJECTED = {"symbol": 0.3, "word": 0.3}
 # A tile shows part of the scene: where its stickers lie in the whole, and the caption, are not in it to be seen.
 TILE_WEIGHTS = {name: VISION_WEIGHTS[name] for name in ("name", "question", "colour")}
@@ -49,29 +54,35 @@ class Modes(Tune):
 
     def __init__(self, kit: Kit) -> None:
         super().__init__(kit)
+        self.turns = np.random.default_rng(kit.seed)  # the same in every process, or the quicker one would wait
         self.recipe = Recipe(mix=HARD_MIX, words=0.1, duplicates=0.4, negatives=NEGATIVES)
         hard = Recipe((1, 16), (0.06, 0.48), 0.4, HARD_MIX, words=0.1, negatives=NEGATIVES)
+        self.reading = Recipe((0, 3), duplicates=0.0, mix=READ_MIX, count=4, words=1.0)
+        self.signs = kit.pool(self.reading, 336, 9, size=384)
         self.pools = (kit.pool(self.recipe, 336, 5, size=384), kit.pool(hard, 336, 6, size=384))
         self.logic = Recipe((1, 12), duplicates=0.5, mix=LOGIC_MIX, words=0.2, negatives=NEGATIVES)
         self.high = Recipe((3, 14), (0.036, 0.09), 0.3, HIGH_MIX, 6, negatives=NEGATIVES)
         self.tiles = kit.ring(lambda rng: tiled(self.high.scene(rng)), 7, 96, 0.3)
-        self.films = kit.ring(lambda rng: film(make_clip(rng, FRAMES)), 8, 96, 0.3)
+        self.films = kit.ring(lambda rng: film(make_clip(rng, FRAMES, arrivals=ARRIVALS)), 8, 96, 0.3)
 
     def groups(self) -> list[Group]:
-        """As in `tune`; vision a little slower."""
+        """As in `tune`; vision faster, as letters are new to it."""
         groups = super().groups()
-        groups[0].rate = 0.004
+        groups[0].rate = 0.008
         return groups
 
     def losses(self, progress: float) -> Outcome:
         kit, rng = self.kit, self.kit.rng
-        draw = rng.random()
-        if draw < 0.55:
-            loss, parts, count = self.pictures(0.25 if progress < 0.8 else 0.6)
-        elif draw < 0.72:
-            loss, parts, count = self.whole_tiles() if rng.random() < 0.12 else self.some_tiles()
+        draw, whole = self.turns.random(2)
+        late = progress > 0.88
+        if draw < (0.15 if late else 0.33):
+            loss, parts, count = self.words()
+        elif draw < 0.65:
+            loss, parts, count = self.pictures(whole < (0.6 if late else 0.3))
+        elif draw < 0.82:
+            loss, parts, count = self.whole_tiles() if whole < 0.2 else self.some_tiles()
         else:
-            loss, parts, count = self.whole_clips() if rng.random() < 0.15 else self.some_clips()
+            loss, parts, count = self.whole_clips() if whole < 0.15 else self.some_clips()
         if rng.random() < 0.5:
             logic = symbol_losses(kit, self.logic, kit.batch * 3 // 4, int(rng.integers(16, 150)))
         else:
@@ -79,27 +90,45 @@ class Modes(Tune):
         parts |= {f"logic-{name}": value for name, value in logic.items()}
         return loss + weighted(logic, ANSWER_WEIGHTS, 0.5), parts, count
 
-    def pictures(self, share: float) -> Outcome:
-        """Single views; vision sees all patches in `share` of the batches, else a quarter of them."""
+    def pictures(self, whole: bool) -> Outcome:
+        """Single views; vision sees all patches or a quarter of them."""
         kit, rng = self.kit, self.kit.rng
-        whole = rng.random() < share
-        pool = self.pools[int(rng.random() < 0.5)]
+        pool = self.pools[int(rng.random() < 0.4)]
         pictures = pool.draw(max(kit.batch // 3, 1) if whole else kit.batch)
         favour = float(rng.choice([1.0, 3.0]))
         keep = None if whole else [choose(p.owner, FULL // 4, rng, favour, len(p.scene.stickers)) for p in pictures]
-        raw, kept, facts = visual_batch(pictures, keep)
-        facts = moved(facts, kit.device)
-        hidden = kit.model.vision(kit.pixels(raw), None if kept is None else kept.to(kit.device))
         asked = ask_all(scenes_of(pictures), self.recipe, rng)
-        parts = align_losses(kit, hidden, facts, pictures, asked)
-        projected = kit.model.project(hidden[:, 1:])
-        parts |= projector_losses(kit.model, projected, facts, kit.words)
+        projected, ids, parts = self.seen(pictures, keep, asked)
         loss = weighted(parts, VISION_WEIGHTS | PROJECTED)
-        ids = kept if kept is not None else torch.arange(FULL).expand(len(pictures), -1)
         projected, ids = self.thinned(projected, ids, 0.4)
         places = kit.places(len(pictures), projected.shape[1], ids)
         more = kit.answers(projected, places, scenes_of(pictures), asked)
         return loss + weighted(more, ANSWER_WEIGHTS), parts | more, len(pictures)
+
+    def words(self) -> Outcome:
+        """Twice as many pictures, of each the patches of its word and some others."""
+        kit, rng = self.kit, self.kit.rng
+        pictures = self.signs.draw(2 * kit.batch)
+        keep = [choose(p.owner, WORD_PATCHES, rng, 3.0, len(p.scene.stickers)) for p in pictures]
+        asked = ask_all(scenes_of(pictures), self.reading, rng)
+        projected, ids, parts = self.seen(pictures, keep, asked)
+        more = kit.answers(projected, kit.places(len(pictures), WORD_PATCHES, ids), scenes_of(pictures), asked)
+        loss = weighted(parts, VISION_WEIGHTS | PROJECTED) + weighted(more, ANSWER_WEIGHTS)
+        return loss, named(parts, "read") | named(more, "read"), len(pictures)
+
+    def seen(
+        self, pictures: Sequence[Picture], keep: Sequence[np.ndarray] | None, asked: Sequence[Sequence[Question]]
+    ) -> tuple[Tensor, Tensor, Parts]:
+        """What vision and projector make of the patches `keep` (None: of all): visual tokens (b, k, d), the patches'
+        numbers (b, k), and the losses of both."""
+        kit = self.kit
+        raw, kept, facts = visual_batch(pictures, keep)
+        facts = moved(facts, kit.device)
+        hidden = kit.model.vision(kit.pixels(raw), None if kept is None else kept.to(kit.device))
+        parts = align_losses(kit, hidden, facts, pictures, asked)
+        projected = kit.model.project(hidden[:, 1:])
+        parts |= projector_losses(kit.model, projected, facts, kit.words)
+        return projected, torch.arange(FULL).expand(len(pictures), -1) if kept is None else kept, parts
 
     def thinned(self, tokens: Tensor, ids: Tensor, chance: float) -> tuple[Tensor, Tensor]:
         """With this chance keep only 6 to 50 % of the tokens (b, k, d), so that every budget is trained."""
@@ -119,14 +148,9 @@ class Modes(Tune):
         # Every view is a picture to vision: its patches, its owners, and questions about what it shows.
         views = [Picture(t.scene, t.patches[v], t.owner[v]) for t in drawn for v in range(5)]
         favour = float(rng.choice([3.0, 10.0]))
-        raw, kept, facts = visual_batch(views, [choose(p.owner, FULL // 4, rng, favour) for p in views])
-        assert kept is not None
-        facts = moved(facts, kit.device)
-        hidden = kit.model.vision(kit.pixels(raw), kept.to(kit.device))
+        keep = [choose(p.owner, FULL // 4, rng, favour) for p in views]
         asked = ask_all(scenes_of(drawn), self.high, rng)
-        parts = align_losses(kit, hidden, facts, views, [a for a in asked for _ in range(5)])
-        projected = kit.model.project(hidden[:, 1:])
-        parts |= projector_losses(kit.model, projected, facts, kit.words)
+        projected, kept, parts = self.seen(views, keep, [a for a in asked for _ in range(5)])
         loss = weighted(parts, TILE_WEIGHTS | PROJECTED)
         ids = torch.from_numpy(mosaic_ids())[torch.arange(5).repeat(len(drawn))].gather(1, kept)
         more = self.tile_answers(
@@ -191,16 +215,16 @@ class Modes(Tune):
         return weighted(more, ANSWER_WEIGHTS), named(more, "clip"), 2
 
     def clip_answers(self, tokens: Tensor, places: Tensor, drawn: list[Film]) -> Parts:
-        asked = [ask_clip(item.clip, self.kit.rng, 6) for item in drawn]
+        asked = [ask_clip(item.clip, self.kit.rng, 6, CLIP_MIX) for item in drawn]
         return self.kit.answers(tokens, places, [item.cast for item in drawn], asked, [item.ways for item in drawn])
 
     def symbolic_clips(self, count: int, tokens: int) -> Parts:
         """Language-model losses on clips of ideal visual tokens, `tokens` a frame."""
         kit = self.kit
-        made = [make_clip(kit.rng, FRAMES) for _ in range(count)]
+        made = [make_clip(kit.rng, FRAMES, arrivals=ARRIVALS) for _ in range(count)]
         visual = symbols(kit.model, moved(symbolic_clips(made, tokens, kit.rng), kit.device), kit.words)
         visual = visual + 0.02 * kit.rng.random() * torch.randn_like(visual)
-        asked = [ask_clip(clip, kit.rng, 6) for clip in made]
+        asked = [ask_clip(clip, kit.rng, 6, CLIP_MIX) for clip in made]
         casts = [Scene(clip.cast) for clip in made]
         ways = [{event.sticker: event.travel for event in clip.events} for clip in made]
         return kit.answers(visual, kit.places(count, visual.shape[1]), casts, asked, ways)

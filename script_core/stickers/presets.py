@@ -71,7 +71,7 @@ PRESETS = {
     "cpu": Preset({
         "align": Length(27, 20, 3397), "symbols": Length(27, 20, 2837),
         "connect": Length(15, 16, 1339, workers=2), "tune": Length(57, 16, 2575, workers=2, decay=0.6),
-        "modes": Length(98, 16, 3938, workers=2, decay=0.45),
+        "modes": Length(192, 16, workers=2, decay=0.3),
     }, gates=_GATES),
     "gpu": Preset({
         "align": Length(5, 128), "symbols": Length(5, 96), "connect": Length(2, 128), "tune": Length(5, 96),
