@@ -102,6 +102,7 @@ def test_a_written_word_owns_its_patches_and_is_named_by_itself() -> None:
 def test_a_batch_of_words_shows_words_before_anything_else() -> None:
     rng = np.random.default_rng(6)
     recipe = Recipe((0, 3), duplicates=0.0, mix=READ_MIX, count=4, words=1.0)
+    read = 0
     for _ in range(40):
         shown = picture(recipe.scene(rng), 336)
         word = np.flatnonzero(shown.owner >= len(shown.scene.stickers))
@@ -110,7 +111,11 @@ def test_a_batch_of_words_shows_words_before_anything_else() -> None:
         assert len(kept) == WORD_PATCHES and lost <= 3, "a draw may miss some where not even the word fits"
         assert lost == 0 or len(word) > WORD_PATCHES - 8
         (asked,) = ask_all([shown.scene], recipe, rng)
-        assert [q.answer for q in asked if q.kind == "reading"] == [word.text for word in shown.scene.words]
+        for question in asked:
+            if question.kind == "reading":
+                read += 1
+                assert question.answer == shown.scene.words[0].text
+    assert read >= 30
 
 
 def test_all_processes_train_the_same_mode_at_the_same_time() -> None:
