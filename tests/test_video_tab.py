@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -11,7 +12,9 @@ from PIL import Image
 from tests import clips as files
 from tests.handling import fields, handlers_of, merged
 from tests.tiny import picture
+from ui.loading import Load
 from ui.pair import stopped
+from ui.runtime import NotReady
 from ui.video import GONE, NONE_YET, PICTURE, VideoHandlers
 from ui.video_examples import clips
 from ui.video_state import DEFAULTS, NAMES
@@ -137,6 +140,24 @@ def test_choosing_a_large_model_reads_its_number_of_frames(
     last = merged(handlers.model_chosen("lmms-lab/LLaVA-Video-7B-Qwen2", FIRST, *values()))
     assert last["frames"] == 64 and last["load"] == {"visible": True, "interactive": False}
     assert "GPU" in last["model_note"] and "grid" not in last
+    assert last["bits"] == {"visible": True}
+    assert merged(handlers.model_chosen("stickers-video", FIRST, *values()))["bits"] == {"visible": False}
+
+
+def test_a_model_is_loaded_with_as_many_bits_as_are_chosen(
+    handlers: VideoHandlers, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[tuple[str, str]] = []
+
+    def follow(model: str, bits: str) -> Iterator[Load]:
+        asked.append((model, bits))
+        raise NotReady("no room")
+        yield
+
+    monkeypatch.setattr(handlers.host, "follow", follow)
+    last = merged(handlers.model_loaded("lmms-lab/LLaVA-Video-7B-Qwen2", FIRST, *values(), bits="4bit"))
+    assert asked == [("lmms-lab/LLaVA-Video-7B-Qwen2", "4bit")]
+    assert "no room" in last["model_note"] and last["model"] == "stickers-video"
 
 
 @pytest.mark.parametrize("scope", ["crop", "global"])

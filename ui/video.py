@@ -13,7 +13,7 @@ from script_core.engine import Engine
 from script_core.media import Media, MediaError
 from ui import cards, shortage
 from ui.limits import LIMITS, read_either
-from ui.model_card import loading
+from ui.model_card import chosen, loading
 from ui.pictures import Files
 from ui.runtime import ONLY_VIDEO, Host, NotReady
 from ui.state import Unusable
@@ -156,23 +156,18 @@ class VideoHandlers:
             yield {**view, "answers": {"state": "failed", "status": "No answer: see the note."}}
         yield {"stop": {"interactive": False}}
 
-    def model_chosen(self, model: str, path: str | None, *values: Any) -> Iterator[View]:
+    def model_chosen(self, model: str, path: str | None, *values: Any, bits: str = "") -> Iterator[View]:
         """Another model in the list: say what it takes, and read as many frames as it was made for."""
-        loaded = self.host.loaded(model)
         frames = min(_frames_of(model) or FRAMES[0], LIMITS.max_frames)
         given = dict(zip(NAMES, values, strict=True)) | {"frames": frames}
-        yield {
-            "model_note": cards.note(self.host.about(model), "info"),
-            "load": {"visible": not loaded, "interactive": not self.host.obstacle(model)},
-            "frames": frames,
-        }
-        if loaded:
+        yield {**chosen(self.host, model, bits), "frames": frames}
+        if self.host.loaded(model, bits):
             yield from self.looked(model, path, *given.values(), new_video=True)
 
-    def model_loaded(self, model: str, path: str | None, *values: Any) -> Iterator[View]:
+    def model_loaded(self, model: str, path: str | None, *values: Any, bits: str = "") -> Iterator[View]:
         """Load was pressed: how far it is, until it can be asked."""
         try:
-            for view in loading(self.host, model):
+            for view in loading(self.host, model, bits):
                 yield {name: view[name] for name in ("model_note", "load")}
         except Exception as problem:
             load = {"visible": False, "interactive": True}

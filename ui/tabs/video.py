@@ -9,7 +9,7 @@ from typing import Any
 import gradio as gr
 
 from script_core.pruners import PRUNERS
-from ui import cards
+from ui import cards, model_card
 from ui.assets import read
 from ui.context import Context, Dial
 from ui.gpu import on_gpu, seconds
@@ -115,9 +115,8 @@ def _setup(ctx: Context, handlers: VideoHandlers) -> dict[str, Any]:
             ctx.host.video_choices(), value=handlers.first, label="Model", elem_id="video-model", filterable=False,
             elem_classes=["ask-choice"],
         )  # fmt: skip
-        model_note = gr.HTML("", elem_id="video-model-note", apply_default_css=False)
-        load = gr.Button("Load this model", visible=False, elem_id="video-load")
-    return {"frames": frames, "method": method, "model": model, "model_note": model_note, "load": load}
+        card = model_card.build("video")
+    return {"frames": frames, "method": method, "model": model, **card}
 
 
 def _canvas() -> dict[str, Any]:
@@ -200,9 +199,12 @@ def bind(ctx: Context, parts: dict[str, Any]) -> None:
     parts["frames"].input(new, values, shown, trigger_mode="always_last", **lane)
     for event in (parts["scope"].input, parts["method"].input, parts["grid"].recompute):
         event(look, values, shown, trigger_mode="always_last", **free)
-    modelled = [*shown, parts["model_note"], parts["load"], parts["frames"]]
-    parts["model"].input(stream(handlers.model_chosen, parts), values, modelled, **lane)
-    parts["load"].click(stream(handlers.model_loaded, parts), values, [*modelled, parts["model"]], **free)
+    modelled = [*shown, *(parts[name] for name in ("model_note", "bits", "load", "frames"))]
+    given = [parts["bits"], *values]
+    choose = stream(lambda bits, *rest: handlers.model_chosen(*rest, bits=bits), parts)
+    gr.on([parts["model"].input, parts["bits"].input], choose, given, modelled, trigger_mode="always_last", **lane)
+    load = stream(lambda bits, *rest: handlers.model_loaded(*rest, bits=bits), parts)
+    parts["load"].click(load, given, [*modelled, parts["model"]], **free)
     _bind_share(handlers, parts, values, free)
 
 
