@@ -23,12 +23,14 @@ from PIL import Image
 
 from script_core.engine import Engine
 from script_core.prefill import Decoding
-from ui import shortage, tokengrid
+from ui import shortage, tokengrid, video_state
 from ui.compare import CompareHandlers
 from ui.examples import examples
 from ui.handlers import AskHandlers
 from ui.runtime import Host
 from ui.state import NAMES, Settings
+from ui.video import VideoHandlers
+from ui.video_examples import clips
 
 QUESTION = "is there a dog ?"
 FIRST = examples()[0].path
@@ -172,6 +174,18 @@ def test_the_kept_tokens_answer_stands_where_all_tokens_do_not_fit(host: Host, m
     assert answers["state"] == "done" and answers["pruned"]["text"] and answers["full"]["state"] == "failed"
     assert any("not enough memory for all 576 tokens" in said for said in answers["notices"])
     assert "same" not in answers and "kl" not in answers
+
+
+def test_the_kept_tokens_answer_about_a_video_stands_too(host: Host, monkeypatch: pytest.MonkeyPatch) -> None:
+    Hungry(monkeypatch, "all")
+    settings = video_state.DEFAULTS.but(question="does a rocket appear ?", answer_tokens=2)
+    values = [getattr(settings, name) for name in video_state.NAMES]
+    merged: dict[str, Any] = {}
+    for view in VideoHandlers(host).ask("", str(clips()[0].path), *values):
+        merged |= view
+    answers = merged["answers"]
+    assert answers["state"] == "done" and answers["pruned"]["text"] and answers["full"]["state"] == "failed"
+    assert any("not enough memory for all 1,152 tokens" in said for said in answers["notices"])
 
 
 def test_a_method_that_does_not_fit_is_marked_in_its_cell(host: Host, monkeypatch: pytest.MonkeyPatch) -> None:
