@@ -168,4 +168,4 @@ def test_a_link_restores_settings(visit: Any) -> None:
     page = see.open("?example=night&budget=40&tau=0.33&gamma=2.5")
     see.until("document.querySelector('#ask-grid .tg').dataset.budget === '40'")
     assert see.data("tau") == "0.33" and see.data("gamma") == "2.5" and see.data("kept") == "40"
-    assert page.input_value("#ask-question textarea") == "what colour is the heart ?"
+    assert page.input_value("#ask-question textarea") == "what colour is the gift ?"

@@ -9,20 +9,20 @@ from ui.examples import examples
 from ui.video_examples import clips
 
 ANSWERS = {
-    "breakfast": ("yes", "apple", "bottom left"),
+    "breakfast": ("yes", "apple", "top right"),
     "penguins": ("bottom right", "yes", "1"),
-    "balloons": ("purple", "blue", "yes"),
+    "balloons": ("red", "blue", "no"),
     "street": ("left", "yes", "airplane"),
     "farm": ("carrot", "1", "no"),
     "music": ("above", "trumpet", "no"),
-    "garden": ("top right", "yes", "yes"),
-    "night": ("red", "no", "bottom left"),
+    "garden": ("top right", "bee", "yes"),
+    "night": ("green", "no", "bottom right"),
     "crowd": ("yes", "no", "green"),
 }
 CLIP_ANSWERS = {
     "launch": ("yes", "no", "yes"),
     "drive": ("right", "right", "yes"),
-    "picnic": ("apple", "yes", "no"),
+    "picnic": ("cake", "yes", "no"),
 }
 
 

@@ -25,7 +25,7 @@ ASKED = (
     ("can you see any elefants?", "no"),  # a slip
     ("What color is the automobile?", "red"),
     ("whats the colour of the ballon", "blue"),
-    ("How many pengiuns are there?", "2"),
+    ("How many dogs can you see?", "1"),
     ("Where's the apple?", "middle"),
     ("what kind of fruit can you see?", "apple"),
     ("Is the dog to the left or to the right of the car?", "right"),
