@@ -141,7 +141,7 @@ def test_methods_and_models_are_listed(server: SimpleNamespace) -> None:
     methods = server.client.predict(api_name="/methods")
     assert [one["name"] for one in methods] == list(PRUNERS)
     script = methods[0]
-    assert script["parameters"]["tau"] == 0.5 and script["reads_question"] and "2512.01949" in script["about"]
+    assert script["parameters"]["tau"] == 0.2 and script["reads_question"] and "2512.01949" in script["about"]
     models = {one["name"]: one for one in server.client.predict(api_name="/models")}
     assert models["stickers"]["loaded"] and models["stickers"]["first"]
     assert not models["llava-hf/llava-1.5-7b-hf"]["loaded"]

@@ -282,3 +282,9 @@ def test_a_gate_reads_the_figure_it_is_named_for() -> None:
     assert "accuracy / existence is 0.890" in str(gate.failure({"accuracy": {"existence": (0.89, 400)}}))
     assert presets.Gate(("auc",), 0.98).failure({"auc": 0.99}) is None
     assert set(presets.PRESETS["cpu"].gates) == set(STAGES) == set(presets.PRESETS["cpu"].stages)
+
+
+def test_the_recipe_for_a_cpu_takes_two_and_a_half_hours_with_its_gates() -> None:
+    minutes = {name: stage.minutes for name, stage in presets.PRESETS["cpu"].stages.items()}
+    side_by_side = max(minutes.pop("align"), minutes.pop("symbols"))
+    assert side_by_side + sum(minutes.values()) <= 150 - len(STAGES), "a minute for each gate"

@@ -172,8 +172,8 @@ exact answers from `script_core.stickers.questions` and `clips`. Seeds from {TRA
 ones are held out.
 
 ## Training
-`python -m script_core.stickers.train --preset cpu`: bfloat16 with float32 master weights, Muon for the matrices inside
-layers and AdamW for the rest. Minutes per stage: {minutes} (align and symbols side by side).
+`python -m script_core.stickers.train --preset shipped`: bfloat16 with float32 master weights, Muon for the matrices
+inside layers and AdamW for the rest. Minutes per stage: {minutes} (align and symbols side by side).
 {card.get("note", "")}
 
 ![Loss curves](curves.png)

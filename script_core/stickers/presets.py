@@ -68,10 +68,15 @@ class Preset:
 
 
 PRESETS = {
-    "cpu": Preset({
+    "cpu": Preset({  # two and a half hours on two cores, gates included
+        "align": Length(25, 20), "symbols": Length(25, 20),
+        "connect": Length(12, 16, workers=2), "tune": Length(42, 16, workers=2, decay=0.6),
+        "modes": Length(66, 16, workers=2, decay=0.4),
+    }, gates=_GATES),
+    "shipped": Preset({  # the lengths of the checkpoint in the repository
         "align": Length(27, 20, 3397), "symbols": Length(27, 20, 2837),
         "connect": Length(15, 16, 1339, workers=2), "tune": Length(57, 16, 2575, workers=2, decay=0.6),
-        "modes": Length(192, 16, workers=2, decay=0.3),
+        "modes": Length(192, 16, 9119, workers=2, decay=0.3),
     }, gates=_GATES),
     "gpu": Preset({
         "align": Length(5, 128), "symbols": Length(5, 96), "connect": Length(2, 128), "tune": Length(5, 96),
