@@ -58,7 +58,7 @@ def test_nothing_serious_in_any_tab(size: str, look: str, visit: Any) -> None:
             show(page, title)
         else:
             page.click("#ask-share button")
-            see.until("document.querySelector('#ask-share-text textarea').value.length > 10")
+            see.until("document.querySelector('#ask-share-text textarea')?.value.length > 10")
         problems[title] = serious(page)
         over = page.evaluate("document.documentElement.scrollWidth - window.innerWidth")
         assert over <= 0, f"{title} scrolls sideways by {over} pixels"
@@ -100,7 +100,7 @@ def test_the_copied_link_opens_the_same_page(visit: Any) -> None:
     page = see.open()
     page.fill("#ask-question textarea", "where is the cup ?")
     page.click("#ask-share button")
-    see.until("document.querySelector('#ask-share-text textarea').value.includes('where')")
+    see.until("document.querySelector('#ask-share-text textarea')?.value.includes('where')")
     link = page.input_value("#ask-share-text textarea")
     assert link.startswith(see.address)
     again = visit()

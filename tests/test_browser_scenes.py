@@ -56,19 +56,19 @@ def test_two_stickers_are_composed_used_and_asked_about(visit: Any) -> None:
     opened(page)
     assert page.is_disabled(".cps-use") and "Nothing here yet" in text(page, ".cps-hint")
     page.click(".cps-palette [data-sticker=dog]")
-    page.click(".cps-colours label >> text=blue")
+    page.click(".cps-colours label >> text=green")
     page.fill(".cps [data-part=find]", "automob")
     assert page.locator(".cps-palette button:visible").count() == 1
     page.click(".cps-palette button:visible")
     assert page.locator(ITEMS).count() == 2
-    assert "blue car" in page.get_attribute(f"{ITEMS} >> nth=1", "aria-label")
+    assert "green car" in page.get_attribute(f"{ITEMS} >> nth=1", "aria-label")
     page.select_option(".cps [data-part=background]", "meadow")
     page.click(".cps-use")
     another(see, before)
     page.fill("#ask-question textarea", "What color is the automobile?")
     page.press("#ask-question textarea", "Enter")
     see.until(FRESH)
-    assert text(page, "#ask-answers [data-card=full] [data-part=text]") == "blue"
+    assert text(page, "#ask-answers [data-card=full] [data-part=text]") == "green"
 
 
 def test_the_keyboard_moves_sizes_and_removes(visit: Any) -> None:

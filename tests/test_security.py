@@ -215,7 +215,7 @@ def test_markup_in_a_question_and_a_file_name_is_shown_as_text(visit: Any, tmp_p
     page.set_input_files("#ask-media input[type=file]", str(path))
     see.until(f"document.querySelector('#ask-grid .tg').dataset.media !== '{before}'")
     page.click("#ask-share button")
-    see.until("document.querySelector('#ask-share-text textarea').value.length > 10")
+    see.until("document.querySelector('#ask-share-text textarea')?.value.length > 10")
     assert page.evaluate("window.hacked") is None
     assert page.locator("img[onerror], svg[onload]").count() == 0
 
