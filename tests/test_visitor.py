@@ -16,8 +16,8 @@ COMPOSED = {
         {"name": "dog", "x": 0.8, "y": 0.2, "size": 0.26},
         {"name": "apple", "x": 0.5, "y": 0.5, "size": 0.22},
         {"name": "balloon", "colour": "blue", "x": 0.2, "y": 0.82, "size": 0.26},
-        {"name": "penguin", "x": 0.56, "y": 0.84, "size": 0.22},
-        {"name": "penguin", "x": 0.86, "y": 0.82, "size": 0.22},
+        {"name": "bee", "x": 0.56, "y": 0.84, "size": 0.22},
+        {"name": "bee", "x": 0.86, "y": 0.82, "size": 0.22},
     ],
 }
 ASKED = (
@@ -25,7 +25,7 @@ ASKED = (
     ("can you see any elefants?", "no"),  # a slip
     ("What color is the automobile?", "red"),
     ("whats the colour of the ballon", "blue"),
-    ("How many dogs can you see?", "1"),
+    ("How many bees are there?", "2"),
     ("Where's the apple?", "middle"),
     ("what kind of fruit can you see?", "apple"),
     ("Is the dog to the left or to the right of the car?", "right"),

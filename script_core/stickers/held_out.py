@@ -9,6 +9,7 @@ from functools import cached_property
 import numpy as np
 
 from script_core.media import Media
+from script_core.stickers import clips
 from script_core.stickers.batches import TRAINING_SEED, owners
 from script_core.stickers.canvas import Scene
 from script_core.stickers.clips import Clip, ask_clip, make_clip
@@ -39,10 +40,10 @@ MIX: Mapping[str, float] = {
 MODES: Mapping[str, Mode] = {
     "image": Mode("stickers", 576, MIX, 6),
     "anyres": Mode("stickers-anyres", 2880, {"existence": 0.6, "colour": 0.2, "kind": 0.2}, 5),
-    "video": Mode("stickers-video", 1152, {"appears": 0.4, "moves": 0.4, "first": 0.2}, 3),
+    "video": Mode("stickers-video", 1152, clips.MIX, 3),
 }
-"""Reading has a large share because only every third scene has a word. `mix` says nothing for clips: `ask_clip` has
-its own."""
+"""Reading has a large share because only every third scene has a word. Clips are asked about by `ask_clip`'s
+own mix; a `mix` only leaves kinds out."""
 
 
 @dataclass(frozen=True)
