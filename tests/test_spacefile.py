@@ -19,6 +19,7 @@ from script_core.spacefile.publish import pins, plan, publish
 TEXT = (ROOT / "Spacefile").read_text()
 MANIFEST = load()
 SHA = "0123456789abcdef0123456789abcdef01234567"
+PINNED = f'revision = "{MANIFEST.models["llava-next-7b"].revision}"'
 
 
 @pytest.mark.parametrize(
@@ -33,7 +34,7 @@ SHA = "0123456789abcdef0123456789abcdef01234567"
         ("queue_max = 20", "queue_max = 0", "limits.queue_max must be at least 1"),
         ("loads = false", "loads = 0", "loads must be true or false"),
         ('model = "llava-next-7b"', 'model = "gpt"', "profiles.cuda.model is 'gpt', which is not in [models]"),
-        ('revision = "main"', 'revision = "v1"', "40 hexadecimal digits"),
+        (PINNED, 'revision = "v1"', "40 hexadecimal digits"),
         ('source = "stickers"', f'source = "stickers"\nrevision = "{SHA}"', "has no revision"),
         ('sdk = "gradio"', 'sdk = "docker"', "app.sdk must be gradio"),
         ('color_to = "gray"', 'color_to = "mauve"', "app.color_to must be one of"),
@@ -62,8 +63,14 @@ def test_profiles_and_limits_are_read() -> None:
         MANIFEST.profile("moon")
     with pytest.raises(SpacefileError, match="no readable Spacefile"):
         load(ROOT / "nowhere")
-    pinned = parse(TEXT.replace('revision = "main"', f'revision = "{SHA}"', 1))
-    assert list(pinned.revisions().values()) == [SHA] and MANIFEST.revisions() == {}
+
+
+def test_every_model_from_the_hub_is_pinned_to_a_commit_of_its_own() -> None:
+    commits = MANIFEST.revisions()
+    assert set(commits) == {model.source for model in MANIFEST.models.values() if not model.embedded}
+    assert len(set(commits.values())) == len(commits)
+    loose = parse(TEXT.replace(PINNED, 'revision = "main"', 1))
+    assert set(commits) - set(loose.revisions()) == {"llava-hf/llava-v1.6-vicuna-7b-hf"}
 
 
 @pytest.fixture
@@ -214,7 +221,11 @@ def test_publish_sends_what_is_tracked_and_nothing_else(repository: Path) -> Non
 )
 def test_publish_refuses(space: str, profile: str, words: str, repository: Path) -> None:
     with pytest.raises(SpacefileError, match=words):
-        plan(repository, MANIFEST, space, profile)
+        plan(repository, parse(TEXT.replace(PINNED, 'revision = "main"', 1)), space, profile)
+
+
+def test_a_published_space_says_which_commit_it_loads(repository: Path) -> None:
+    assert MANIFEST.models["llava-next-7b"].revision in plan(repository, MANIFEST, "me/x", "cuda").text()
 
 
 def test_publish_is_dry_unless_told(repository: Path, capsys: pytest.CaptureFixture[str]) -> None:
