@@ -85,7 +85,7 @@ class Pool(Generic[Item]):
     """A ring of what `make` renders. Each item is drawn about 1 / fresh times, with other patches and questions."""
 
     def __init__(
-        self, make: Callable[[np.random.Generator], Item], seed: int, size: int = 512, fresh: float = 0.4
+        self, make: Callable[[np.random.Generator], Item], seed: int | list[int], size: int = 512, fresh: float = 0.4
     ) -> None:
         self.make, self.size, self.fresh = make, size, fresh
         self.rng = np.random.default_rng(seed)

@@ -23,14 +23,14 @@ def number_type(device: str) -> torch.dtype:
     return torch.bfloat16 if fast else torch.float32
 
 
-def build(preset: Preset, vocabulary: dict[str, int], seed: int, batch: int, rank: int = 0) -> Kit:
+def build(preset: Preset, vocabulary: dict[str, int], seed: int, batch: int, rank: int = 0, step: int = 0) -> Kit:
     """Model, training heads and random generators, all from `seed`."""
     torch.manual_seed(seed)
     random.seed(seed)
     sizes = Sizes(len(vocabulary), **preset.sizes)
     dtype = number_type(preset.device)
     model = TinyLlava(sizes).to(preset.device, dtype)
-    return Kit(model, Heads(sizes).to(preset.device, dtype), vocabulary, seed, batch, rank)
+    return Kit(model, Heads(sizes).to(preset.device, dtype), vocabulary, seed, batch, rank, step)
 
 
 def weights(kit: Kit, optimiser: Optimiser | None = None) -> dict[str, Tensor]:

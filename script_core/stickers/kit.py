@@ -32,8 +32,8 @@ LAST_MIX = {
     "abovebelow": 0.06, "nextto": 0.07,
 }  # fmt: skip
 HARD_MIX = {
-    "existence": 0.3, "colour": 0.07, "kind": 0.16, "count": 0.16, "where": 0.06, "leftright": 0.05,
-    "abovebelow": 0.05, "nextto": 0.08, "reading": 0.12,
+    "existence": 0.3, "colour": 0.08, "kind": 0.17, "count": 0.22, "where": 0.05, "leftright": 0.04,
+    "abovebelow": 0.04, "nextto": 0.06, "reading": 0.1,
 }  # fmt: skip
 READ_MIX = {"reading": 0.6, "existence": 0.3, "where": 0.1}
 CLIP_MIX = {"appears": 0.35, "moves": 0.35, "first": 0.3}
@@ -54,7 +54,7 @@ def moved(item: T, device: torch.device) -> T:
 
 @dataclass
 class Kit:
-    """What all stages share."""
+    """What all stages share. `step`: where this run of the stage begins; a resumed one draws other scenes."""
 
     model: TinyLlava
     heads: Heads
@@ -62,9 +62,10 @@ class Kit:
     seed: int
     batch: int
     rank: int = 0
+    step: int = 0
 
     def __post_init__(self) -> None:
-        self.rng = np.random.default_rng([self.seed, self.rank])
+        self.rng = np.random.default_rng([self.seed, self.rank, self.step])
         self.device = self.model.proj1.device
         self.dtype = self.model.proj1.dtype
         self.words = Words.of(self.vocabulary)
@@ -76,7 +77,7 @@ class Kit:
 
     def ring(self, make: Callable[[np.random.Generator], Item], number: int, size: int, fresh: float) -> Pool[Item]:
         """A pool of its own for every process."""
-        return Pool(make, self.seed + number + 100 * self.rank, size, fresh)
+        return Pool(make, [self.seed + number + 100 * self.rank, self.step], size, fresh)
 
     def embed(self, texts: Sequence[str]) -> Tensor:
         """Text tower on `<s> text </s>`: (m, c)."""

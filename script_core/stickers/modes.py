@@ -36,6 +36,7 @@ from script_core.stickers.stages import Tune, align_losses, scenes_of, symbol_lo
 
 FRAMES = 8
 ARRIVALS = 0.25  # share of clips in which "what comes in first" can be asked for certain
+LATE = 0.68  # the share of the stage after which letters are known, and pictures come more often and whole
 WORD_PATCHES = 72  # all of most words; the largest plates cover up to a hundred
 PROJECTED = {"symbol": 0.3, "word": 0.3}
 # A tile shows part of the scene: where its stickers lie in the whole, and the caption, are not in it to be seen.
@@ -54,8 +55,9 @@ class Modes(Tune):
 
     def __init__(self, kit: Kit) -> None:
         super().__init__(kit)
-        self.turns = np.random.default_rng(kit.seed)  # the same in every process, or the quicker one would wait
-        self.recipe = Recipe(mix=HARD_MIX, words=0.1, duplicates=0.4, negatives=NEGATIVES)
+        # The same in every process, or the quicker one would wait.
+        self.turns = np.random.default_rng([kit.seed, kit.step])
+        self.recipe = Recipe(mix=HARD_MIX, words=0.1, duplicates=0.5, negatives=NEGATIVES)
         hard = Recipe((1, 16), (0.06, 0.48), 0.4, HARD_MIX, words=0.1, negatives=NEGATIVES)
         self.reading = Recipe((0, 3), duplicates=0.0, mix=READ_MIX, count=4, words=1.0)
         self.signs = kit.pool(self.reading, 336, 9, size=384)
@@ -74,12 +76,12 @@ class Modes(Tune):
     def losses(self, progress: float) -> Outcome:
         kit, rng = self.kit, self.kit.rng
         draw, whole = self.turns.random(2)
-        late = progress > 0.88
-        if draw < (0.15 if late else 0.33):
+        late = progress > LATE
+        if draw < (0.12 if late else 0.33):
             loss, parts, count = self.words()
-        elif draw < 0.65:
-            loss, parts, count = self.pictures(whole < (0.6 if late else 0.3))
-        elif draw < 0.82:
+        elif draw < (0.7 if late else 0.65):
+            loss, parts, count = self.pictures(whole < (0.5 if late else 0.3))
+        elif draw < 0.84:
             loss, parts, count = self.whole_tiles() if whole < 0.2 else self.some_tiles()
         else:
             loss, parts, count = self.whole_clips() if whole < 0.15 else self.some_clips()

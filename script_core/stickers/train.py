@@ -19,7 +19,6 @@ import time
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 import torch.distributed as dist
 from torch import Tensor
@@ -99,23 +98,24 @@ def run_stage(name: str, preset: Preset, out: Path, seed: int) -> None:
     rank = int(os.environ.get("RANK", "0"))
     if length.workers > 1:
         dist.init_process_group("gloo", rank=rank, world_size=length.workers)
-    stored = out / "vocabulary.json"
-    vocabulary = json.loads(stored.read_text()) if stored.exists() else word_ids(VOCABULARY)
+    words = out / "vocabulary.json"
+    vocabulary = json.loads(words.read_text()) if words.exists() else word_ids(VOCABULARY)
     if preset.device == "cpu":
         torch.set_num_threads(1)
-    kit = build(preset, vocabulary, seed + 10_000 * list(STAGES).index(name), length.batch, rank)
-    start_from(kit, name, out)
     path = out / f"{name}.pt"
+    stored = torch.load(path, weights_only=True) if path.exists() else None
+    resumed = None if stored is None or stored["done"] else stored
+    step = resumed["optimiser"]["steps"] if resumed else 0
+    kit = build(preset, vocabulary, seed + 10_000 * list(STAGES).index(name), length.batch, rank, step)
+    start_from(kit, name, out)
     stage = STAGES[name](kit)
-    resumed = torch.load(path, weights_only=True) if path.exists() else None
-    if resumed is not None and not resumed["done"]:
+    if resumed:
         adopt(kit, resumed["weights"])
     optimiser = stage_groups(stage, kit)
     elapsed = 0.0
-    if resumed is not None and not resumed["done"]:
+    if resumed:
         optimiser.load(resumed["optimiser"])
         elapsed = resumed["elapsed"]
-    kit.rng = np.random.default_rng([kit.seed, rank, optimiser.steps])
     train_loop(stage, kit, optimiser, length, Log(out, name, rank == 0), path if rank == 0 else None, elapsed)
     if dist.is_initialized():
         dist.barrier()
