@@ -204,9 +204,10 @@ class Engine:
         pruner: AnyPruner = "script",
         budget: int = 64,
         max_new_tokens: int = 64,
+        stop: threading.Event | None = None,
     ) -> Result:
-        """The finished answer. Raises what `stream` raises."""
-        events = self.stream(media, question, pruner=pruner, budget=budget, max_new_tokens=max_new_tokens)
+        """The finished answer, as far as it got if `stop` was set. Raises what `stream` raises."""
+        events = self.stream(media, question, pruner=pruner, budget=budget, max_new_tokens=max_new_tokens, stop=stop)
         return [event.result for event in events if isinstance(event, Finished)][0]
 
     def compare(

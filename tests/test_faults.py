@@ -112,6 +112,31 @@ def test_work_stops_within_one_token_of_a_client_who_leaves(
     assert steps.begun <= 5, "the step that had begun may end, and one more"
 
 
+@pytest.mark.parametrize("name", ["answer", "compare"])
+def test_work_stops_within_one_token_of_a_caller_who_hangs_up(
+    name: str, served: SimpleNamespace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    served.demo.script_context.shared["Ask"].prepare()
+    steps = Steps()
+    monkeypatch.setattr(served.host.engine("stickers").backend, "eos_ids", frozenset())
+    monkeypatch.setattr(Decoding, "push", steps.gate(Decoding.push))
+    place = urlsplit(served.address).netloc
+    post, stream = (http.client.HTTPConnection(place, timeout=PATIENCE) for _ in range(2))
+    body = {"image": "balloons", "question": QUESTION, "answer_tokens": 60}
+    post.request("POST", f"/gradio_api/call/v2/{name}", json.dumps(body), {"Content-Type": "application/json"})
+    event = json.load(post.getresponse())["event_id"]
+    stream.request("GET", f"/gradio_api/call/{name}/{event}")
+    until(lambda: steps.begun == 4, "the fourth step waits to be allowed")
+    queue = served.demo._queue
+    stream.sock.close()
+    stream.close()
+    until(lambda: not any(job.alive for jobs in queue.active_jobs for job in jobs or ()), "the server has noticed")
+    for _ in range(200):
+        steps.allowed.release()
+    until(lambda: all(jobs is None for jobs in queue.active_jobs), "the lane is free")
+    assert steps.begun <= 5, "the step that had begun may end, and one more"
+
+
 # ---- memory ------------------------------------------------------------------------------------------------------
 
 

@@ -22,6 +22,7 @@ from script_core.pruners import PRUNERS
 from script_core.pruners.base import CannotPrune
 from script_core.report import Encoded
 from ui import export, shortage
+from ui.caller import HungUp, Left
 from ui.compare_calculator import calculate, choices
 from ui.compare_state import check_methods
 from ui.context import Context
@@ -83,7 +84,7 @@ class Endpoints:
             `declined`: the embedded model was not asked, as it does not know a word; the answer says which.
         """
         settings, engine, encoded, asked = self._asked(locals())
-        result = engine.ask(encoded, settings.question, **asked, max_new_tokens=settings.answer_tokens)
+        result = engine.ask(encoded, settings.question, **asked, max_new_tokens=settings.answer_tokens, stop=Left())
         return export.plain(
             {
                 "answer": result.answer,
@@ -163,7 +164,7 @@ class Endpoints:
         except ValueError as problem:
             raise Unusable({"methods": str(problem)}) from None
         settings, engine, media = self._given({**locals(), "method": chosen[0]})
-        return export.plain(export.comparison(engine, media, settings, chosen))
+        return export.plain(export.comparison(engine, media, settings, chosen, Left()))
 
     def calculate(
         self,
@@ -256,7 +257,7 @@ class Endpoints:
         return settings, engine, encoded, {"pruner": pruner, "budget": min(settings.budget, len(encoded.tokens))}
 
 
-KNOWN_TROUBLE = (Unusable, MediaError, QuestionError, CannotPrune, CannotLoad, NotReady)
+KNOWN_TROUBLE = (Unusable, MediaError, QuestionError, CannotPrune, CannotLoad, NotReady, HungUp)
 
 
 def spoken(fn: Callable[..., Any]) -> Callable[..., Any]:

@@ -24,6 +24,7 @@ from script_core.fidelity import Comparison, agreement, kl, mean_kl
 from script_core.media import Media
 from script_core.pruners.base import CannotPrune
 from script_core.report import Encoded, Result, Selected
+from ui.caller import Left
 from ui.state import Settings, pruner_of
 
 SCHEMA = "script-report/1"
@@ -112,14 +113,20 @@ def _rounded(values: Tensor) -> list[float]:
     return [float(f"{value:.6g}") for value in values.double().cpu().tolist()]
 
 
-def comparison(engine: Engine, media: Media, settings: Settings, methods: Sequence[str]) -> dict[str, Any]:
-    """Several methods at one budget, each against all tokens. What a method cannot do is said in its row."""
+def comparison(
+    engine: Engine, media: Media, settings: Settings, methods: Sequence[str], caller: Left
+) -> dict[str, Any]:
+    """Several methods at one budget, each against all tokens. What a method cannot do is said in its row.
+
+    Raises `HungUp` within one token of the caller's leaving.
+    """
     encoded = engine.encode(media)
     every = len(encoded.tokens)
     asked, length = settings.question, settings.answer_tokens
-    full = engine.ask(encoded, asked, pruner="full", budget=every, max_new_tokens=length)
+    full = engine.ask(encoded, asked, pruner="full", budget=every, max_new_tokens=length, stop=caller)
+    caller.check()
     theirs = engine.forced_logits(encoded, asked, full.token_ids, pruner="full", budget=every)
-    rows = [_row(engine, encoded, settings, name, full, theirs) for name in methods]
+    rows = [_row(engine, encoded, settings, name, full, theirs, caller) for name in methods]
     return {
         "question": asked,
         "model": engine.info.name,
@@ -132,14 +139,21 @@ def comparison(engine: Engine, media: Media, settings: Settings, methods: Sequen
 
 
 def _row(
-    engine: Engine, encoded: Encoded, settings: Settings, name: str, full: Result, theirs: list[Tensor]
+    engine: Engine,
+    encoded: Encoded,
+    settings: Settings,
+    name: str,
+    full: Result,
+    theirs: list[Tensor],
+    caller: Left,
 ) -> dict[str, Any]:
     pruner, every = find_pruner(name), len(encoded.tokens)
     budget = every if name == "full" else min(settings.budget, every)
     try:
         result = engine.ask(
-            encoded, settings.question, pruner=pruner, budget=budget, max_new_tokens=settings.answer_tokens
+            encoded, settings.question, pruner=pruner, budget=budget, max_new_tokens=settings.answer_tokens, stop=caller
         )
+        caller.check()
         ours = engine.forced_logits(encoded, settings.question, full.token_ids, pruner=pruner, budget=budget)
     except CannotPrune as refusal:
         return {"method": name, "title": pruner.title, "cannot": str(refusal)}
