@@ -133,12 +133,12 @@ def test_a_first_model_that_is_on_its_way_is_told_in_the_badge(llava_folder: Pat
     handlers = AskHandlers(host)
     found = handlers.arrived({})
     assert "Loading" in found["badge"] and found["waiting"] == {"active": True}
-    assert "Loading" in handlers.awaited({})["badge"]
+    assert "Loading" in handlers.awaited({}, None, None)["badge"]
     with pytest.raises(NotReady, match="still loading"):
         host.wait()
     hub.go_on.set()
     host.wait(60)
-    last = handlers.awaited({"budget": "4"})
+    last = handlers.awaited({"budget": "4"}, None, None)
     assert 'data-state="ready"' in last["badge"] and "LLaVA-1.5 7B \u00b7 cpu \u00b7 float32" in last["badge"]
     assert last["waiting"] == {"active": False}
 

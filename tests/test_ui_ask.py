@@ -15,7 +15,7 @@ from ui.state import DEFAULTS, NAMES
 
 handlers = handlers_of(AskHandlers)
 values = fields(DEFAULTS.but(question="is there an apple ?", answer_tokens=4), NAMES)
-FIRST = str(examples()[0].path)
+FIRST, SECOND = (str(example.path) for example in examples()[:2])
 
 
 def test_the_overlay_comes_before_the_first_word(handlers: AskHandlers) -> None:
@@ -132,7 +132,8 @@ def test_overlays_work_before_a_question_is_typed(handlers: AskHandlers) -> None
 
 
 def test_the_page_opens_on_a_live_answer_that_is_computed_once(handlers: AskHandlers) -> None:
-    first, second = handlers.awaited({}), handlers.arrived({})
+    handlers.prepare()
+    first, second = handlers.awaited({}, FIRST, None), handlers.arrived({})
     assert first["answers"] == second["answers"] and "live at server start" in first["answers"]["status"]
     assert first["waiting"] == second["waiting"] == {"active": False} and "ready" in second["badge"]
 
@@ -155,12 +156,28 @@ def test_a_visitor_waits_for_the_opening_answer_unless_the_link_asks_for_more(ha
     assert set(early) == {"badge", "waiting"} and early["waiting"] == {"active": True}
     handlers.prepare()
     assert handlers.arrived({})["answers"]["state"] == "done"
-    for found in (handlers.arrived({"budget": "9"}), handlers.awaited({"budget": "9"})):
+    for found in (handlers.arrived({"budget": "9"}), handlers.awaited({"budget": "9"}, FIRST, None)):
         assert "answers" not in found and found["waiting"] == {"active": False}
+
+
+def test_what_a_visitor_did_meanwhile_is_not_drawn_over(handlers: AskHandlers) -> None:
+    handlers.prepare()
+    untouched = {"title": "Answers", "state": None}
+    for path, answers in (
+        (FIRST, {"state": "streaming"}),
+        (FIRST, {"state": "failed"}),
+        (SECOND, untouched),
+        (None, None),
+    ):
+        found = handlers.awaited({}, path, answers)
+        assert set(found) == {"badge", "waiting", "quick"} and found["waiting"] == {"active": False}
+    assert handlers.awaited({}, FIRST, untouched)["answers"]["state"] == "done"
 
 
 def test_an_opening_answer_that_failed_is_said_once(handlers: AskHandlers, monkeypatch: pytest.MonkeyPatch) -> None:
     fresh = AskHandlers(handlers.host)
-    monkeypatch.setattr(fresh, "prepare", lambda: None)
-    found = fresh.awaited({})
+    monkeypatch.setattr(fresh, "ask", lambda *given: iter(()))
+    assert fresh.awaited({}, FIRST, None)["waiting"] == {"active": True}, "it has not been tried yet"
+    fresh.prepare()
+    found = fresh.awaited({}, FIRST, None)
     assert "press Ask" in found["settings_note"] and found["waiting"] == {"active": False}

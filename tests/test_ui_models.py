@@ -53,7 +53,7 @@ def test_a_machine_that_can_hold_one_brings_a_model_for_photos_in_one_click(monk
         host = Host(look=lambda: Machine((), free, 1 << 40))
         host.start()
         host.wait()
-        return AskHandlers(host).awaited({})["quick"]
+        return AskHandlers(host).awaited({}, FIRST, None)["quick"]
 
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     assert opened(2_000_000_000)["visible"] is False

@@ -40,6 +40,7 @@ class AskHandlers:
         self.host = host
         self._opening: View | None = None
         self._opening_media: Media | None = None
+        self._opening_tried = False
         self._guard = threading.Lock()
         self.pictures = Pictures()
         self.scenes = Scenes(host, self.pictures)
@@ -55,7 +56,7 @@ class AskHandlers:
         if self._opening is None:
             view: View = {"badge": cards.badge(*self.host.badge()), "waiting": {"active": True}}
         else:
-            view = self.awaited(query)
+            view = self.awaited(query, str(examples()[0].path), None)
         if not is_link(query):
             return view
         settings, notes = from_query(query)
@@ -70,16 +71,22 @@ class AskHandlers:
             view["question_note"] = cards.note(" ".join(notes), "info")
         return view
 
-    def awaited(self, query: Mapping[str, str]) -> View:
-        """Asked every now and then while the first model is on its way; when it is there, what the page opens on."""
+    def awaited(self, query: Mapping[str, str], path: str | None, answers: View | None) -> View:
+        """Asked every now and then while the first model is on its way; when it is there, what the page opens on.
+
+        A visitor who has meanwhile asked (`answers` is filled) or chosen another picture (`path`) keeps their own.
+        Answers at once, as whatever a visitor does before the reply arrives would be drawn over.
+        """
         text, state = self.host.badge()
         view: View = {"badge": cards.badge(text, state), "waiting": {"active": state == "loading"}}
         if state == "loading":
             return view
         offered = self.host.suggested()
         view["quick"] = {"visible": bool(offered), "value": f"Load {title(offered)} for photos"}
-        if is_link(query):
+        if is_link(query) or (answers or {}).get("state") or self._other_picture(path):
             return view
+        if state == "ready" and not self._opening_tried:
+            return {**view, "waiting": {"active": True}}
         try:
             return {**view, **self._opening_view()}
         except Exception as problem:
@@ -209,19 +216,26 @@ class AskHandlers:
         with self._guard:
             if self._opening is not None:
                 return
-            # The first run in a process pays for what is set up once, and its times would mislead: another picture.
-            for example in (examples()[1], examples()[0]):
-                settings = DEFAULTS.but(question=example.question)
-                merged: View = {}
-                for view in self.ask("", str(example.path), *(getattr(settings, name) for name in NAMES)):
-                    merged |= view
+            try:
+                # The first run in a process pays for what is set up once, and its times would mislead: another picture.
+                for example in (examples()[1], examples()[0]):
+                    settings = DEFAULTS.but(question=example.question)
+                    merged: View = {}
+                    for view in self.ask("", str(example.path), *(getattr(settings, name) for name in NAMES)):
+                        merged |= view
+            finally:
+                self._opening_tried = True
             if merged.get("answers", {}).get("state") == "done":
                 merged["answers"]["status"] = merged["answers"]["status"].replace("live in", "live at server start in")
                 self._opening, self._opening_media = merged, read_image(example.path)
 
+    def _other_picture(self, path: str | None) -> bool:
+        try:
+            return not path or self.pictures.at(path).key != read_image(examples()[0].path).key
+        except MediaError:
+            return True
+
     def _opening_view(self) -> View:
-        self.host.wait()
-        self.prepare()
         if self._opening is None or self._opening_media is None:
             raise NotReady(self.host.trouble or "The first example could not be answered; press Ask to try again.")
         # The page's cache is cleared by age, so the picture may have to be written again.

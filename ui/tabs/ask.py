@@ -248,7 +248,7 @@ def _bind_opening(
     fields = [parts[name] for name in (*NAMES, "media", "model") if parts[name] not in streamed]
     first = ctx.demo.load(linked(handlers.arrived, parts), None, [*shown, *fields], queue=False, **free)
     first.then(None, None, None, js=_PRESS, show_progress="hidden", api_visibility="private")
-    waiting.tick(linked(handlers.awaited, parts), None, shown, queue=False, **free)
+    waiting.tick(linked(handlers.awaited, parts), [parts["media"], parts["answers"]], shown, queue=False, **free)
 
 
 def _redraw(handlers: AskHandlers) -> Callable[[dict[str, Any]], dict[str, Any] | None]:
