@@ -4,7 +4,7 @@ VENV   := .venv
 BIN    := $(VENV)/bin
 PORT   ?= 7860
 
-.PHONY: demo test check format bench train screenshots browser soak ray clean
+.PHONY: demo test check format bench train screenshots browser soak ray lmms clean
 
 demo: $(VENV)/.demo   ## install and serve the page at http://127.0.0.1:7860
 	$(BIN)/python app.py --port $(PORT)
@@ -35,6 +35,9 @@ soak: $(VENV)/.dev    ## thousands of broken files and calls, then a crowd of vi
 ray: $(VENV)-ray/.ray ## workers in a local Ray cluster: answers, streams, deaths (minutes; installs Ray beside .venv)
 	$(VENV)-ray/bin/python -m tests.cluster
 
+lmms: $(VENV)-lmms/.lmms ## the real lmms-eval against the own runner, question by question (minutes; installs gigabytes)
+	$(VENV)-lmms/bin/python -m script_lmms.check
+
 screenshots: $(VENV)/.dev browser
 	$(BIN)/python -m ui.screenshots --out screenshots
 
@@ -58,5 +61,11 @@ $(VENV)-ray/.ray: requirements.txt requirements-ray.txt
 	$(VENV)-ray/bin/pip install --quiet -r requirements.txt -r requirements-ray.txt
 	@touch $@
 
+$(VENV)-lmms/.lmms: lmms/requirements.txt lmms/pyproject.toml
+	@$(PYTHON) -m venv $(VENV)-lmms
+	$(VENV)-lmms/bin/pip install --quiet -r lmms/requirements.txt
+	$(VENV)-lmms/bin/pip install --quiet --no-deps -e lmms
+	@touch $@
+
 clean:
-	rm -rf $(VENV) $(VENV)-ray runs screenshots .pytest_cache .mypy_cache .ruff_cache
+	rm -rf $(VENV) $(VENV)-ray $(VENV)-lmms runs screenshots .pytest_cache .mypy_cache .ruff_cache
