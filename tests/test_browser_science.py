@@ -19,6 +19,7 @@ from tests.evaluated import Answering, finished, truths
 from ui import benchmark as tables
 from ui import benchmark_check
 from ui.analyse import AnalyseHandlers
+from ui.analyse_charts import grid_axes, panels, stacked, styled
 from ui.analyse_layout import CHARTS
 from ui.benchmark_check import BenchmarkHandlers, Visit
 from ui.examples import examples
@@ -97,6 +98,22 @@ def test_without_results_the_tab_says_so(monkeypatch: pytest.MonkeyPatch, tmp_pa
     assert "No measured results come with this version" in view["reading"]
 
 
+@pytest.mark.parametrize(("count", "across", "columns"), [(9, 5, 3), (4, 4, 2), (3, 3, 1)])
+def test_on_a_phone_drawings_are_stacked_under_their_titles(count: int, across: int, columns: int) -> None:
+    figure = panels([str(number) for number in range(count)], across)
+    plane = SimpleNamespace(cols=24, rows=24)
+    grid_axes(figure, plane)  # type: ignore[arg-type]
+    stacked(styled(figure, dark=False), columns, 150)
+    rows = -(-count // columns)
+    assert figure.layout.height == 150 * rows + figure.layout.margin.t + figure.layout.margin.b
+    boxes = [(x.domain, y.domain) for x, y in zip(figure.select_xaxes(), figure.select_yaxes(), strict=True)][:count]
+    for (x, y), title in zip(boxes, figure.layout.annotations, strict=True):
+        assert 0 <= x[0] < title.x < x[1] <= 1 and title.y == y[1] and -1e-9 <= y[0] < y[1] <= 1
+        over = [o for o in boxes if o[0] == x and o[1][0] > y[1]]
+        assert all((o[1][0] - y[1]) * 150 * rows >= 25 for o in over), "a title fits between two"
+    assert len(set(boxes)) == count
+
+
 def test_the_papers_rows_stand_apart_and_carry_their_remarks(monkeypatch: pytest.MonkeyPatch) -> None:
     from ui.assets import ASSETS
 
@@ -145,12 +162,10 @@ def test_a_stopped_check_goes_on_with_its_answers(monkeypatch: pytest.MonkeyPatc
 
 def test_analysis_refuses_what_the_ask_tab_refuses(served: Any) -> None:
     handlers = AnalyseHandlers(served.host)
-    told = [view["about"] for view in handlers.fill(False, "", "", None, *values()) if "about" in view]
+    told = [view["about"] for view in handlers.fill("", "", "", None, *values()) if "about" in view]
     assert "Choose a picture" in told[-1]
     told = [
-        view["about"]
-        for view in handlers.fill(False, "", "", str(examples()[0].path), *values(tau=7))
-        if "about" in view
+        view["about"] for view in handlers.fill("", "", "", str(examples()[0].path), *values(tau=7)) if "about" in view
     ]
     assert "tau must lie between" in told[-1]
     path = str(examples()[0].path)
@@ -160,7 +175,7 @@ def test_analysis_refuses_what_the_ask_tab_refuses(served: Any) -> None:
         ("in", "no region", "9999", "no token 9999"),
         ("in", "middle", "", ""),
     ):
-        *_, last = handlers.edit(False, way, region, numbers, "", path, *values(budget=4 if not said else 64))
+        *_, last = handlers.edit("", way, region, numbers, "", path, *values(budget=4 if not said else 64))
         assert (said or "cannot be forced") in last["edit_note"] and "edit" not in last
 
 

@@ -26,8 +26,8 @@ from script_core.report import Encoded, Selected
 from ui import analyse_answers as answers
 from ui import analyse_figures as figures
 from ui import cards
-from ui.analyse_charts import Chart, drawn, reading, styled
-from ui.analyse_layout import HEIGHTS, PLACES
+from ui.analyse_charts import Chart, Look, finished, reading
+from ui.analyse_layout import PLACES
 from ui.examples import examples
 from ui.limits import read_either
 from ui.runtime import Host, NotReady
@@ -64,9 +64,9 @@ class AnalyseHandlers:
         self.host = host
         self._more = {read_image(e.path).key: (e.question, *e.more) for e in examples()}
 
-    def fill(self, dark: bool, seen: str, model: str, path: str | None, *values: Any) -> Iterator[View]:
+    def fill(self, look: str, seen: str, model: str, path: str | None, *values: Any) -> Iterator[View]:
         """All charts; nothing if they show this already."""
-        key = hashlib.sha256(repr((dark, model, path, values)).encode()).hexdigest()
+        key = hashlib.sha256(repr((look, model, path, values)).encode()).hexdigest()
         if key == seen:
             yield {"about": {}}
             return
@@ -78,10 +78,10 @@ class AnalyseHandlers:
             return
         yield {"about": _about(subject)}
         for name, make in self._makers(subject):
-            yield shown(name, make, dark)
+            yield shown(name, make, look)
         yield {"seen": key}
 
-    def over_examples(self, dark: bool, model: str, path: str | None, *values: Any) -> Iterator[View]:
+    def over_examples(self, look: str, model: str, path: str | None, *values: Any) -> Iterator[View]:
         """Table 1 over all example pictures."""
 
         def make() -> Chart:
@@ -91,10 +91,10 @@ class AnalyseHandlers:
             k = _redundant(planes[0], settings)
             return figures.estimates([estimation.table(p, k, settings.tau, settings.gamma) for p in planes], k)
 
-        yield shown("redundancy", make, dark)
+        yield shown("redundancy", make, look)
 
     def edit(
-        self, dark: bool, way: str, region: str, numbers: str, model: str, path: str | None, *values: Any
+        self, look: str, way: str, region: str, numbers: str, model: str, path: str | None, *values: Any
     ) -> Iterator[View]:
         """Force tokens in or out, and ask again."""
         yield {"edit_note": cards.note("Asking again ...", "info")}
@@ -103,7 +103,7 @@ class AnalyseHandlers:
             chosen = _chosen(subject, region, numbers)
             edited = Edited(subject.pruner, chosen, ()) if way == "in" else Edited(subject.pruner, (), chosen)
             made = self._edited(subject, edited, len(chosen), way)
-            yield {"edit": drawn(styled(made.figure, dark, HEIGHTS["edit"])), "edit_note": reading(made)}
+            yield {"edit": finished(made, Look.of(look)), "edit_note": reading(made)}
         except Exception as problem:
             yield {"edit_note": cards.note(sentence(problem))}
 
@@ -174,11 +174,11 @@ class AnalyseHandlers:
         return [(t, s.engine.select(s.encoded, t, pruner=s.pruner, budget=s.budget).selection) for t in texts]
 
 
-def shown(name: str, make: Callable[[], Chart], dark: bool) -> View:
+def shown(name: str, make: Callable[[], Chart], look: str) -> View:
     """A chart and its line, or the reason in its place: one that fails leaves the others alone."""
     try:
         chart = make()
-        return {name: drawn(styled(chart.figure, dark, HEIGHTS[name])), f"{name}_note": reading(chart)}
+        return {name: finished(chart, Look.of(look)), f"{name}_note": reading(chart)}
     except Exception as problem:
         return {name: None, f"{name}_note": cards.note(sentence(problem))}
 

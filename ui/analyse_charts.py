@@ -17,6 +17,7 @@ from PIL import Image
 from plotly.subplots import make_subplots
 
 from script_core.analysis.plane import Plane
+from ui.analyse_layout import HEIGHTS, NARROW, NARROW_TABLES
 
 # Told apart by people with any colour vision, on white and on slate.
 BLUE, ORANGE, TEAL, PINK, GREY = "#0072b2", "#d55e00", "#009e73", "#cc79a7", "#808b99"
@@ -33,6 +34,30 @@ class Chart:
     reading: str
     columns: tuple[str, ...]
     rows: list[tuple[Any, ...]]
+
+
+@dataclass(frozen=True)
+class Look:
+    """The page at the moment of drawing, which the browser says as words: "dark", "narrow"."""
+
+    dark: bool
+    narrow: bool
+
+    @classmethod
+    def of(cls, words: str) -> Look:
+        """Anything else that is said counts for nothing."""
+        said = str(words or "").split()
+        return cls("dark" in said, "narrow" in said)
+
+
+def finished(chart: Chart, look: Look) -> PlotData:
+    """The chart as the page takes it."""
+    figure = styled(chart.figure, look.dark, HEIGHTS[chart.name])
+    if look.narrow and chart.name in NARROW:
+        figure = stacked(figure, *NARROW[chart.name])
+    elif look.narrow and chart.name in NARROW_TABLES:
+        figure.update_layout(height=NARROW_TABLES[chart.name], margin_l=0, margin_r=0)
+    return drawn(figure)
 
 
 def styled(figure: go.Figure, dark: bool, height: int = 300) -> go.Figure:
@@ -52,6 +77,27 @@ def styled(figure: go.Figure, dark: bool, height: int = 300) -> go.Figure:
     figure.update_yaxes(gridcolor=line, zerolinecolor=line)
     figure.update_annotations(font_size=12)
     return figure
+
+
+def stacked(figure: go.Figure, columns: int, each: int) -> go.Figure:
+    """The subplots of one row, and their titles, in rows of `columns`, each row `each` pixels high."""
+    titles = figure.layout.annotations
+    xs = list(figure.select_xaxes())[: len(titles)]
+    ys = [axis for axis in figure.select_yaxes() if not axis.overlaying][: len(titles)]
+    rows = -(-len(titles) // columns)
+    inner = rows * each
+    maps = xs[0].visible is False
+    between = (26 if maps else 84) / inner  # room for a title, or for ticks and an axis' name, too
+    if maps:
+        figure.update_layout(margin={"l": 12, "b": 12})
+    for number, (x, y, title) in enumerate(zip(xs, ys, titles, strict=True)):
+        row, column = divmod(number, columns)
+        left, top = column / columns, 1 - row / rows
+        x.domain = (left, left + (1 - 0.04 * (columns > 1)) / columns)
+        y.domain = (top - 1 / rows + between * (row + 1 < rows), top)
+        title.update(x=sum(x.domain) / 2, y=top)
+    margin = figure.layout.margin
+    return figure.update_layout(height=inner + margin.t + margin.b)
 
 
 def drawn(figure: go.Figure) -> PlotData:

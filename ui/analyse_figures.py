@@ -170,6 +170,7 @@ def estimates(tables: Sequence[Sequence[estimation.Estimate]], k: int) -> Chart:
     heads = ("", "pairs compared", "time", f"IoU@{k}", "speed-up")
     figure = go.Figure(
         go.Table(
+            columnwidth=[1.3, 1, 1, 1, 1],
             header={
                 "values": [f"<b>{h}</b>" for h in heads],
                 "fill_color": "rgba(128,139,153,.18)",

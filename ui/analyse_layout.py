@@ -15,6 +15,17 @@ CHARTS: tuple[tuple[str, str, int], ...] = (
     ("redundancy", "How much of the matrix is needed? (Table 1)", 210),
 )
 HEIGHTS = {name: height for name, _, height in CHARTS} | {"edit": 360}
+
+# On a phone: drawings side by side go into this many columns, each row of them this high in pixels.
+NARROW = {
+    "questions": (1, 300),
+    "budgets": (1, 240),
+    "preferences": (2, 175),
+    "locality": (1, 240),
+    "entropy": (2, 175),
+    "masks": (3, 125),
+}
+NARROW_TABLES = {"redundancy": 230}  # the heads wrap there
 _ROWS = (("top left", "top", "top right"), ("left", "middle", "right"), ("bottom left", "bottom", "bottom right"))
 PLACES = {
     name: (col / 3, row / 3, (col + 1) / 3, (row + 1) / 3)

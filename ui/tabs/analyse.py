@@ -18,12 +18,14 @@ if TYPE_CHECKING:
 
 TITLE = "Analyse"
 # The look of the moment goes in as the first input.
-_LOOK = "(dark, ...rest) => [document.body.classList.contains('dark'), ...rest]"
+_LOOK = """(look, ...rest) => [
+  (document.body.classList.contains('dark') ? 'dark ' : '') + (window.innerWidth < 700 ? 'narrow' : ''), ...rest
+]"""
 
 
 def build(ctx: Context) -> dict[str, Any]:
     """Lay the tab out and return its parts by name."""
-    parts: dict[str, Any] = {"dark": gr.Checkbox(visible=False), "seen": gr.State("")}
+    parts: dict[str, Any] = {"look": gr.Textbox(visible=False), "seen": gr.State("")}
     with gr.Row(elem_classes=["analyse-head"]):
         parts["about"] = gr.HTML(
             '<p class="analyse-about">The charts appear when a picture has been analysed.</p>',
@@ -83,13 +85,13 @@ def bind(ctx: Context, parts: dict[str, Any]) -> None:
         **LANE, "show_progress": "hidden", "api_visibility": "private",
         "js": _LOOK,
     }  # fmt: skip
-    outputs = [part for name, part in parts.items() if name not in ("dark", "way", "region", "numbers", "ask", "over")]
+    outputs = [part for name, part in parts.items() if name not in ("look", "way", "region", "numbers", "ask", "over")]
     fill = stream(lambda *given: handlers().fill(*given), parts)
-    ctx.views[TITLE].select(fill, [parts["dark"], parts["seen"], *values], outputs, trigger_mode="always_last", **lane)
+    ctx.views[TITLE].select(fill, [parts["look"], parts["seen"], *values], outputs, trigger_mode="always_last", **lane)
     parts["over"].click(
-        stream(lambda *given: handlers().over_examples(*given), parts), [parts["dark"], *values], outputs, **lane
+        stream(lambda *given: handlers().over_examples(*given), parts), [parts["look"], *values], outputs, **lane
     )
-    edits = [parts[name] for name in ("dark", "way", "region", "numbers")]
+    edits = [parts[name] for name in ("look", "way", "region", "numbers")]
     gr.on(
         [parts["ask"].click, parts["numbers"].submit],
         stream(lambda *given: handlers().edit(*given), parts), [*edits, *values], outputs, **lane,
