@@ -76,7 +76,7 @@ PRESETS = {
     "shipped": Preset({  # the lengths of the checkpoint in the repository
         "align": Length(27, 20, 3397), "symbols": Length(27, 20, 2837),
         "connect": Length(15, 16, 1339, workers=2), "tune": Length(57, 16, 2575, workers=2, decay=0.6),
-        "modes": Length(192, 16, 9119, workers=2, decay=0.3),
+        "modes": Length(273, 16, 14383, workers=2, decay=0.3),
     }, gates=_GATES),
     "gpu": Preset({
         "align": Length(5, 128), "symbols": Length(5, 96), "connect": Length(2, 128), "tune": Length(5, 96),
