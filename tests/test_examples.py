@@ -11,7 +11,7 @@ from ui.video_examples import clips
 ANSWERS = {
     "breakfast": ("yes", "apple", "top right"),
     "penguins": ("bottom right", "yes", "1"),
-    "balloons": ("red", "no", "yes"),
+    "balloons": ("purple", "no", "yes"),
     "street": ("left", "yes", "airplane"),
     "farm": ("carrot", "1", "no"),
     "music": ("above", "trumpet", "no"),
