@@ -28,7 +28,7 @@ from script_core.tokens import Query, Selection, VisualTokens
 
 TAU = 0.2  # as in the authors' code; the paper hints at 0.5, which measured worse (NOTES.md)
 GAMMA = 1.0
-P = 0.5  # share that GSP drops, open in the paper; measured: up to here it costs nothing, beyond it does (NOTES.md)
+P = 0.25  # share that GSP drops, open in the paper; measured: the more it drops beyond this, the worse (NOTES.md)
 
 
 @dataclass(frozen=True)
