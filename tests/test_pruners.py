@@ -173,9 +173,9 @@ def test_the_three_switches() -> None:
     tokens, asked, budget = made.tokens(1, side=10), made.question(), 30
 
     def kept(gsp: bool, qcrs: bool, dpp: bool, **more: Any) -> list[int]:
-        return Script(gsp=gsp, qcrs=qcrs, dpp=dpp, **more).select(tokens, asked, budget).kept.tolist()
+        return Script(p=0.5, gsp=gsp, qcrs=qcrs, dpp=dpp, **more).select(tokens, asked, budget).kept.tolist()
 
-    full = Script().select(tokens, asked, budget)
+    full = Script(p=0.5).select(tokens, asked, budget)
     redundancy, relevance = full.scores["redundancy"], full.scores["relevance"]
     least = torch.sort(redundancy, stable=True).indices
     most = torch.sort(relevance, descending=True, stable=True).indices
@@ -195,7 +195,7 @@ def test_the_three_switches() -> None:
 
 def test_p_is_lowered_exactly_as_far_as_needed_and_said() -> None:
     tokens = made.tokens(2, side=10)
-    roomy, tight = select("script", tokens, 100), select("script", tokens, 101)
+    roomy, tight = (Script(p=0.5).select(tokens, made.question(), budget) for budget in (100, 101))
     assert roomy.notes == () and int(roomy.allowed.sum()) == 100
     assert "p was lowered" in tight.notes[0] and "1 of 2" in tight.notes[0] and int(tight.allowed.sum()) == 101
     assert tight.kept.tolist() == torch.nonzero(tight.allowed).flatten().tolist()
@@ -203,10 +203,13 @@ def test_p_is_lowered_exactly_as_far_as_needed_and_said() -> None:
 
 def test_a_cascade_runs_the_dpp_over_the_survivors_only() -> None:
     tokens, asked = made.tokens(1, side=10), made.question()
-    method = Script(order="cascade")
+    method = Script(p=0.5, order="cascade")
     for budget in (10, 50, 80):
         got = method.select(tokens, asked, budget)
-        relevance, inside = got.scores["relevance"], torch.nonzero(Script().select(tokens, asked, 10).allowed).flatten()
+        relevance, inside = (
+            got.scores["relevance"],
+            torch.nonzero(Script(p=0.5).select(tokens, asked, 10).allowed).flatten(),
+        )
         picks = inside[greedy_map(tokens.features[inside], relevance[inside], 50)[0]]
         if budget <= 50:
             assert got.kept.tolist() == sorted(picks[:budget].tolist())
