@@ -65,6 +65,8 @@ $(VENV)-lmms/.lmms: lmms/requirements.txt lmms/pyproject.toml
 	@$(PYTHON) -m venv $(VENV)-lmms
 	$(VENV)-lmms/bin/pip install --quiet -r lmms/requirements.txt
 	$(VENV)-lmms/bin/pip install --quiet --no-deps -e lmms
+	@# beside a CPU build of torch the index's torchvision does not load, and nothing here needs it
+	@$(VENV)-lmms/bin/python -c "import torchvision" 2>/dev/null || $(VENV)-lmms/bin/pip uninstall --quiet --yes torchvision
 	@touch $@
 
 clean:

@@ -15,6 +15,7 @@ import sys
 import tempfile
 from pathlib import Path
 
+from script_core.evaluation.methods import parse
 from script_lmms.agree import differing, lines
 from script_lmms.stickers import write
 
@@ -61,7 +62,7 @@ def main() -> int:
         records = lines(where / "own.journal.jsonl")
         for said, start in (("one process", ALONE), ("two processes", BY_TWO)):
             theirs = lines(samples(start, where, options.method, options.budget))
-            wrong, count = differing(theirs, records, f"{options.method}|{options.budget}|0|")
+            wrong, count = differing(theirs, records, f"{parse(options.method).key}|{options.budget}|0|")
             failed |= bool(wrong) or count != options.questions
             print(f"lmms-eval in {said}: {count - len(wrong)} of {options.questions} answers as by the own runner")
     return failed
