@@ -141,7 +141,7 @@ def _setup(ctx: Context) -> dict[str, Any]:
             elem_classes=["ask-choice"],
         )  # fmt: skip
         card = model_card.build("ask")
-        quick = gr.Button("Load a model for photos", visible=False, elem_id="ask-quick")
+        quick = gr.Button("Load a model for photos", visible=False, size="sm", elem_id="ask-quick")
     return {"method": method, "model": model, "quick": quick, **card}
 
 
