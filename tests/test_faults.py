@@ -61,6 +61,18 @@ class Steps:
 
         return step
 
+    def stop_for(self, stream: http.client.HTTPConnection, served: SimpleNamespace) -> None:
+        """In the fourth step the listener hangs up; then all are allowed, and at most one more may begin."""
+        queue = served.demo._queue
+        until(lambda: self.begun == 4, "the fourth step waits to be allowed")
+        stream.sock.close()
+        stream.close()
+        until(lambda: not any(job.alive for jobs in queue.active_jobs for job in jobs or ()), "the server has noticed")
+        for _ in range(200):
+            self.allowed.release()
+        until(lambda: all(jobs is None for jobs in queue.active_jobs), "the lane is free")
+        assert self.begun <= 5, "the step that had begun may end, and one more"
+
 
 class Browser:
     """What a page's event is over the wire: a post, then one connection that hears of everything."""
@@ -83,10 +95,6 @@ class Browser:
             if line.startswith(b"data: "):
                 yield json.loads(line[6:])
 
-    def leave(self) -> None:
-        self.stream.sock.close() if self.stream.sock else None
-        self.stream.close()
-
 
 def test_work_stops_within_one_token_of_a_client_who_leaves(
     served: SimpleNamespace, monkeypatch: pytest.MonkeyPatch
@@ -102,14 +110,7 @@ def test_work_stops_within_one_token_of_a_client_who_leaves(
     for _ in browser.ask(values):
         if steps.begun:
             break
-    until(lambda: steps.begun == 4, "the fourth step waits to be allowed")
-    queue = served.demo._queue
-    browser.leave()
-    until(lambda: not any(job.alive for jobs in queue.active_jobs for job in jobs or ()), "the server has noticed")
-    for _ in range(100):
-        steps.allowed.release()
-    until(lambda: all(jobs is None for jobs in queue.active_jobs), "the lane is free")
-    assert steps.begun <= 5, "the step that had begun may end, and one more"
+    steps.stop_for(browser.stream, served)
 
 
 @pytest.mark.parametrize("name", ["answer", "compare"])
@@ -126,15 +127,7 @@ def test_work_stops_within_one_token_of_a_caller_who_hangs_up(
     post.request("POST", f"/gradio_api/call/v2/{name}", json.dumps(body), {"Content-Type": "application/json"})
     event = json.load(post.getresponse())["event_id"]
     stream.request("GET", f"/gradio_api/call/{name}/{event}")
-    until(lambda: steps.begun == 4, "the fourth step waits to be allowed")
-    queue = served.demo._queue
-    stream.sock.close()
-    stream.close()
-    until(lambda: not any(job.alive for jobs in queue.active_jobs for job in jobs or ()), "the server has noticed")
-    for _ in range(200):
-        steps.allowed.release()
-    until(lambda: all(jobs is None for jobs in queue.active_jobs), "the lane is free")
-    assert steps.begun <= 5, "the step that had begun may end, and one more"
+    steps.stop_for(stream, served)
 
 
 # ---- memory ------------------------------------------------------------------------------------------------------
