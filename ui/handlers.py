@@ -45,6 +45,7 @@ class AskHandlers:
         self.pictures = Pictures()
         self.scenes = Scenes(host, self.pictures)
         self._examples = {read_image(example.path).key for example in examples() if example.is_scene}
+        self._first = read_image(examples()[0].path).key
 
     # ---- events ------------------------------------------------------------------------------------------------
 
@@ -223,15 +224,17 @@ class AskHandlers:
                     merged: View = {}
                     for view in self.ask("", str(example.path), *(getattr(settings, name) for name in NAMES)):
                         merged |= view
+                if merged.get("answers", {}).get("state") == "done":
+                    status = merged["answers"]["status"]
+                    merged["answers"]["status"] = status.replace("live in", "live at server start in")
+                    self._opening_media = read_image(example.path)
+                    self._opening = merged
             finally:
-                self._opening_tried = True
-            if merged.get("answers", {}).get("state") == "done":
-                merged["answers"]["status"] = merged["answers"]["status"].replace("live in", "live at server start in")
-                self._opening, self._opening_media = merged, read_image(example.path)
+                self._opening_tried = True  # last, as a page that waits looks at it without the lock
 
     def _other_picture(self, path: str | None) -> bool:
         try:
-            return not path or self.pictures.at(path).key != read_image(examples()[0].path).key
+            return not path or self.pictures.at(path).key != self._first
         except MediaError:
             return True
 

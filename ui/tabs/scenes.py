@@ -71,7 +71,7 @@ def known() -> str:
         f'<div class="knows"><p>These {len(NAMES)} things and nothing else. About any other word it says that it does '
         f"not know it. A composed scene holds up to {LIMIT} of them.</p><dl>{things}</dl>"
         f"<p><strong>Colours:</strong> {', '.join(COLOURS)}, of {escape(tinted)}.</p>"
-        "<p><strong>Words that can stand on a sign</strong> (it reads about three in five): "
+        "<p><strong>Words that can stand on a sign</strong> (it reads about nine in ten): "
         f"{', '.join(READABLE)}.</p>"
         f"<p><strong>Kinds of questions:</strong></p><dl>{asked}</dl></div>"
     )
