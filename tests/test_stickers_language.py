@@ -38,6 +38,10 @@ from script_core.stickers.language import understand
         ("does the image contain a coffee mug?", "does the picture show a cup ?"),
         ("hello, is there a soccer ball?", "is there a ball ?"),
         ("Read the word!", "what word is written ?"),
+        ("What comes first?", "what appears first ?"),
+        ("Which one comes in first?", "which object appears first ?"),
+        ("Which thing arrives first in the clip?", "what appears first ?"),
+        ("Did a dog come in?", "does a dog appear ?"),
         ("IS THERE A CAR???", "is there a car ?"),
     ],
 )

@@ -75,6 +75,12 @@ _FORMS: tuple[tuple[re.Pattern[str], str], ...] = tuple(
         (rf"^(what|which) ({_KIND})s?(?: is| are)?(?: there)? in the picture$", r"what \2 is in the picture"),
         (rf"^(what|which) ({_KIND})s? (?:can|do) you see(?: in the picture)?$", r"which \2 can you see"),
         (rf"^what is the ({_KIND})$", r"what \1 is there"),
+        # time
+        (
+            r"^(?:what|which)(?: object)? appears (?:in the video )?first(?: in the video)?$",
+            "what appears first",
+        ),
+        (rf"^did (?:(?:a|an|any|some|the) )?({_NAME}) appear\b", r"does a \1 appear"),
         # reading
         (r"^(?:the )?word$", "what word is written"),
         (r"^(?:what|which) word can you (?:read|see)$", "which word can you read"),

@@ -157,7 +157,7 @@ def _known(word: str) -> str | None:
 _HELPERS: frozenset[str] = frozenset(
     "it we i could would will show find locate point count contain contains have has hold include includes spot see "
     "anything many some not that which been was were text reading read written say said says being visible and "
-    "number object describe be want like know if whether".split()
+    "number object describe be want like know if whether did".split()
 )
 
 

@@ -90,6 +90,8 @@ _OTHERS: dict[str, str] = {
     "colour": "color hue",
     "picture": "photo photograph scene drawing pic img illustration",
     "video": "clip movie",
+    "appear": "come arrive enter",
+    "appears": "comes arrives enters",
     "middle": "center",
     "under": "underneath beneath",
     "near": "nearby",
@@ -122,6 +124,8 @@ PAIRS: Mapping[tuple[str, ...], str] = MappingProxyType({
     ("how", "much"): "how many", ("each", "side"): "which side", ("positioned",): "placed",
     ("musical", "instrument"): "instrument", ("musical", "instruments"): "instruments",
     ("kind", "of"): "", ("kinds", "of"): "", ("sort", "of"): "", ("type", "of"): "", ("types", "of"): "",
+    ("which", "one"): "which object", ("come", "in"): "appear", ("comes", "in"): "appears",
+    ("show", "up"): "appear", ("shows", "up"): "appears",
     ("the", "plate", "say"): "the sign say", ("foot", "ball"): "ball",
 })  # fmt: skip
 """Runs of words that mean one word (or the wording that the model was taught)."""
