@@ -76,7 +76,7 @@ def _inputs() -> dict[str, Any]:
         grid_id="video-grid",
     )
     question = gr.Textbox(
-        value=first.question, label="Question", placeholder="what appears first ?", lines=1, max_lines=3,
+        value=first.question, label="Question", placeholder="does a dog appear ?", lines=1, max_lines=3,
         elem_id="video-question", submit_btn=False,
     )  # fmt: skip
     question_note = gr.HTML("", elem_id="video-question-note", apply_default_css=False)
