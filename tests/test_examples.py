@@ -22,7 +22,7 @@ ANSWERS = {
 CLIP_ANSWERS = {
     "launch": ("yes", "no", "yes"),
     "drive": ("right", "right", "yes"),
-    "picnic": ("cake", "yes", "no"),
+    "picnic": ("cake", "cake", "no"),
 }
 
 

@@ -216,6 +216,7 @@ def test_a_clip_moves_only_what_its_events_say():
     rng = np.random.default_rng(2)
     words = set(VOCABULARY)
     kinds = set()
+    named_first = []
     for _ in range(60):
         clip = make_clip(rng, 6)
         assert len(clip.frames) == 6 and 1 <= len(clip.events) <= 2
@@ -235,14 +236,26 @@ def test_a_clip_moves_only_what_its_events_say():
                 path = [f.stickers[h.index(index)].x for f, h in zip(clip.frames, clip.present, strict=True)]
                 assert question.answer == ("right" if path[-1] > path[0] else "left")
                 assert abs(path[-1] - path[0]) >= 0.29
+                continue
+            entered = {i: min(t for t, h in enumerate(clip.present) if i in h) for i in range(len(clip.cast))}
+            if question.kind == "order":
+                earlier, later = (
+                    question.about if entered[question.about[0]] < entered[question.about[1]] else question.about[::-1]
+                )
+                assert entered[earlier] < entered[later] and clip.cast[earlier].name == question.answer
+                assert [question.text.split()[at] for at, _ in question.words] == [
+                    clip.cast[i].name for i in question.about
+                ]
+                assert [index for _, index in question.words] == list(question.about)
+                named_first.append(question.about[0] == earlier)
             elif question.kind == "first":
-                entered = {i: min(t for t, h in enumerate(clip.present) if i in h) for i in range(len(clip.cast))}
                 late = {i: t for i, t in entered.items() if t > 0}
                 assert clip.cast[min(late, key=lambda i: late[i])].name == question.answer
             else:
                 shown = any(s.name in question.text.split() for f in clip.frames for s in f.stickers)
                 assert question.answer == ("yes" if shown else "no")
-    assert kinds == {"appears", "moves", "first"}
+    assert kinds == {"appears", "moves", "order", "first"}
+    assert 0.3 < np.mean(named_first) < 0.7, "the place in the question must not give the answer away"
     for _ in range(20):
         clip = make_clip(rng, 8, arrivals=1.0)
         assert len(clip.events) == 2 and all(event.enters and event.travel == (0.0, 0.0) for event in clip.events)

@@ -20,7 +20,7 @@ from script_core.stickers.questions import NEGATIVES, Question, ask
 from script_core.stickers.rendering import render
 from script_core.stickers.scenes import make_scene
 
-VERSION = "stickers-1"  # raise it whenever a scene or a question of the sequence changes
+VERSION = "stickers-2"  # raise it whenever a scene or a question of the sequence changes
 SEEDS = {"image": 2_512, "video": 2_513, "tiles": 2_514}  # training uses 1,000,000 and more
 SIZES = {"image": 2_000, "video": 500, "tiles": 500}
 # Of pictures; clips have a mix of their own. Fixed with the version, whatever else is measured elsewhere.
@@ -32,6 +32,7 @@ TILES_MIX = {"existence": 0.6, "colour": 0.2, "kind": 0.2}
 PER_SCENE = {"image": 6, "video": 3, "tiles": 5}
 SIDE = 336
 FRAMES = 8
+ARRIVALS = 0.3  # share of clips that are sure to have two arrivals, so that every kind is asked often enough
 
 
 @dataclass(frozen=True)
@@ -86,7 +87,7 @@ def sheets(kind: str, count: int) -> Iterator[Sheet]:
 def _sheet(kind: str, number: int, left: int) -> Sheet:
     rng = np.random.default_rng([SEEDS[kind], number])
     if kind == "video":
-        clip = make_clip(rng, FRAMES)
+        clip = make_clip(rng, FRAMES, arrivals=ARRIVALS)
         scenes: tuple[Scene, ...] = clip.frames
         asked = ask_clip(clip, rng, PER_SCENE[kind])
     else:

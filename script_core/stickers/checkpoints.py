@@ -49,6 +49,17 @@ def adopt(kit: Kit, found: dict[str, Tensor], only: tuple[str, ...] = ("",)) -> 
                 p.copy_(found[name])
 
 
+def blend(kit: Kit, optimiser: Optimiser, begun: dict[str, Tensor], share: float) -> None:
+    """Make the model's moving weights the mean of themselves and, with this share, of those in `begun` (Wortsman et
+    al., 2022: robust fine-tuning by weight averaging)."""
+    names = {id(p): name for name, p in kit.model.named_parameters(prefix="model")}
+    for group in optimiser.groups:
+        for p, master in zip(group.parameters, group.master, strict=True):
+            if id(p) in names:
+                master.lerp_(begun[names[id(p)]].to(master.device), share)
+                p.detach().copy_(master)
+
+
 ALIGNED = ("model.vision", "model.text", *(f"heads.{x}" for x in ("place", "colour", "background", "scale", "shift")))
 SPOKEN = ("model.language", "heads.point", "heads.compare", "heads.target", "heads.count")
 
@@ -60,8 +71,9 @@ def start_from(kit: Kit, name: str, out: Path) -> None:
         adopt(kit, torch.load(out / "symbols.pt", weights_only=True)["weights"], SPOKEN)
     elif name == "tune":
         adopt(kit, torch.load(out / "connect.pt", weights_only=True)["weights"])
-    elif name == "modes":
-        adopt(kit, torch.load(out / "tune.pt", weights_only=True)["weights"])
+    elif name in ("modes", "order"):
+        before = "tune" if name == "modes" else "modes"
+        adopt(kit, torch.load(out / f"{before}.pt", weights_only=True)["weights"])
 
 
 def save(path: Path, kit: Kit, optimiser: Optimiser, elapsed: float, done: bool) -> None:

@@ -6,7 +6,7 @@ stay as they are, which is the redundancy that token pruning of videos lives on.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from types import MappingProxyType
 
@@ -17,7 +17,7 @@ from .catalogue import indefinite
 from .material import Material, Question
 from .scenes import make_scene
 
-CLIP_KINDS: tuple[str, ...] = ("appears", "moves", "first")
+CLIP_KINDS: tuple[str, ...] = ("appears", "moves", "order", "first")
 TRAVEL = 0.3  # of the side: the least way that counts as moving
 
 
@@ -90,27 +90,24 @@ def animate(scene: Scene, events: tuple[Event, ...], frames: int) -> Clip:
     return Clip(tuple(shown), scene.stickers, events, tuple(present))
 
 
-MIX: Mapping[str, float] = MappingProxyType({"appears": 0.4, "moves": 0.4, "first": 0.2})
+MIX: Mapping[str, float] = MappingProxyType({"appears": 0.3, "moves": 0.25, "order": 0.25, "first": 0.2})
 
 
 def ask_clip(clip: Clip, rng: np.random.Generator, count: int = 4, mix: Mapping[str, float] = MIX) -> list[Question]:
     """Up to `count` different questions of `CLIP_KINDS`; `about` and `words` refer to `clip.cast`.
 
     "appears" asks whether an object is to be seen in any frame, yes and no in turn; "moves" which way an object goes;
-    "first" which comes in first of the objects that are not there from the start (only if there are two). `mix`
-    weighs them.
+    "order" which of two objects is to be seen earlier; "first" which comes in first of the objects that are not there
+    from the start (only if there are two). `mix` weighs them.
     """
     material = Material(replace(clip.frames[0], stickers=clip.cast), rng)
     asked: dict[str, Question] = {}
     weights = dict(mix)
     for _ in range(6 * count):
-        if len(asked) == count:
+        if len(asked) == count or not weights:
             break
         kind = material.weighted(weights)
-        if kind == "appears":
-            question: Question | None = _appears(clip, material)
-        else:
-            question = _moves(clip, material) if kind == "moves" else _first(clip, material)
+        question = _MAKERS[kind](clip, material)
         if question is None:
             del weights[kind]
         elif question.text not in asked:
@@ -119,7 +116,15 @@ def ask_clip(clip: Clip, rng: np.random.Generator, count: int = 4, mix: Mapping[
     return list(asked.values())
 
 
-def _appears(clip: Clip, m: Material) -> Question:
+def entries(clip: Clip) -> list[int]:
+    """The frame in which each sticker of the cast is first to be seen."""
+    found = [0] * len(clip.cast)
+    for event in clip.events:
+        found[event.sticker] = event.enters
+    return found
+
+
+def _appears(clip: Clip, m: Material) -> Question | None:
     yes = m.next_yes and bool(clip.cast)
     late = [clip.cast[event.sticker].name for event in clip.events if event.enters]
     name = m.pick(late if late and m.chance(0.7) else list(m.by_name)) if yes else m.absent()
@@ -143,3 +148,22 @@ def _first(clip: Clip, m: Material) -> Question | None:
     if len(late) < 2 or late[0][0] == late[1][0]:
         return None
     return m.question("first", clip.cast[late[0][1]].name, "first", (late[0][1],), {})
+
+
+def _order(clip: Clip, m: Material) -> Question | None:
+    enters = entries(clip)
+    pairs = [(i, k) for i in m.unique for k in m.unique if enters[i] < enters[k]]
+    if not pairs:
+        return None
+    # Two that come in are harder than one that was there all along, and rarer.
+    late = [pair for pair in pairs if enters[pair[0]]]
+    earlier, later = m.pick(late if late and m.chance(0.6) else pairs)
+    named = (earlier, later) if m.chance(0.5) else (later, earlier)
+    n, b = (clip.cast[i].name for i in named)
+    nouns = dict(zip((n, b), named, strict=True))
+    return m.question("order", clip.cast[earlier].name, "order", named, {"n": n, "b": b}, nouns)
+
+
+_MAKERS: Mapping[str, Callable[[Clip, Material], Question | None]] = MappingProxyType(
+    {"appears": _appears, "moves": _moves, "order": _order, "first": _first}
+)

@@ -77,10 +77,18 @@ _FORMS: tuple[tuple[re.Pattern[str], str], ...] = tuple(
         (rf"^what is the ({_KIND})$", r"what \1 is there"),
         # time
         (
-            r"^(?:what|which)(?: object)? appears (?:in the video )?first(?: in the video)?$",
+            r"^(?:what|which)(?: object)? appears (?:in the video )?first(?: in the video)?\b",
             "what appears first",
         ),
+        (
+            rf"\bfirst(?: in the video)? (?:the |a |an )?({_NAME}) or (?:the |a |an )?({_NAME})$",
+            r"first the \1 or the \2",
+        ),
         (rf"^did (?:(?:a|an|any|some|the) )?({_NAME}) appear\b", r"does a \1 appear"),
+        (
+            rf"^(?:does|do|did) (?:the |a |an )?({_NAME}) or (?:the |a |an )?({_NAME}) appear first(?: in the video)?$",
+            r"does the \1 or the \2 appear first",
+        ),
         # reading
         (r"^(?:the )?word$", "what word is written"),
         (r"^(?:what|which) word can you (?:read|see)$", "which word can you read"),

@@ -34,7 +34,7 @@ def exact(kit: Kit, visual: Tensor, places: Tensor, scenes: list, asked: list, t
     packed = pack(scenes, asked, kit.vocabulary)
     positions, mask = positions_and_mask(packed, places, kit.dtype)
     gpu = moved(packed, kit.device)
-    states = kit.model.language(visual.to(kit.dtype), gpu.ids, positions.to(kit.device), mask.to(kit.device))
+    states, _ = kit.model.language(visual.to(kit.dtype), gpu.ids, positions.to(kit.device), mask.to(kit.device))
     at = gpu.at
     right = (kit.model.language.logits(states[-1][at[:, 0], at[:, 1]]).argmax(-1) == gpu.label).cpu().numpy()
     owner = packed.owner.numpy()

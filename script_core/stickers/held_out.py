@@ -19,6 +19,7 @@ from script_core.stickers.rendering import render
 from script_core.stickers.scenes import make_scene
 
 FRAMES = 8
+ARRIVALS = 0.3  # share of clips that are sure to have two arrivals, so that every kind is asked often enough
 SECONDS = 0.5  # between two frames
 HARD: Mapping[str, tuple[float, float]] = {"objects": (1, 16), "sizes": (0.06, 0.48)}  # 20 to 160 px of 336
 
@@ -108,7 +109,7 @@ def _sheet(
     mode: str, rng: np.random.Generator, count: int, mix: Mapping[str, float], negatives: str, hard: bool
 ) -> Sheet:
     if mode == "video":
-        clip = make_clip(rng, FRAMES)
+        clip = make_clip(rng, FRAMES, arrivals=ARRIVALS)
         cast = replace(clip.frames[0], stickers=clip.cast)
         return Sheet(mode, cast, clip, tuple(q for q in ask_clip(clip, rng, count) if q.kind in mix))
     if mode == "anyres":

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from script_core.stickers.batches import Facts, Item, Picture, Pool, Recipe, picture
-from script_core.stickers.losses import Heads, Words, answer_losses
+from script_core.stickers.losses import Heads, Words, answer_losses, time_loss
 from script_core.stickers.model import GRID, TinyLlava
 from script_core.stickers.packing import Packed, Ways, pack, positions_and_mask
 from script_core.stickers.tokenizer import BOS, EOS, encode
@@ -36,7 +36,7 @@ HARD_MIX = {
     "abovebelow": 0.04, "nextto": 0.06, "reading": 0.1,
 }  # fmt: skip
 READ_MIX = {"reading": 0.6, "existence": 0.3, "where": 0.1}
-CLIP_MIX = {"appears": 0.35, "moves": 0.35, "first": 0.3}
+CLIP_MIX = {"appears": 0.2, "moves": 0.15, "order": 0.35, "first": 0.3}
 HIGH_MIX = {
     "existence": 0.55, "colour": 0.12, "kind": 0.14, "count": 0.09, "where": 0.04, "leftright": 0.03,
     "abovebelow": 0.03,
@@ -90,14 +90,28 @@ class Kit:
         return raw.to(self.device).to(self.dtype) / 127.5 - 1
 
     def answers(
-        self, visual: Tensor, places: Tensor, scenes: Sequence[Any], asked: Any, ways: Ways = ()
+        self,
+        visual: Tensor,
+        places: Tensor,
+        scenes: Sequence[Any],
+        asked: Any,
+        ways: Ways = (),
+        times: Tensor | None = None,
     ) -> dict[str, Tensor]:
-        """Language-model losses for visual tokens (b, k, d) at position ids `places` (b, k)."""
+        """Language-model losses for visual tokens (b, k, d) at position ids `places` (b, k).
+
+        ways, times: of clips, see `packing.pack` and `losses.time_loss`.
+        """
         packed = pack(scenes, asked, self.vocabulary, ways)
         positions, mask = positions_and_mask(packed, places, self.dtype)
         packed = moved(packed, self.device)
-        states = self.model.language(visual.to(self.dtype), packed.ids, positions.to(self.device), mask.to(self.device))
-        return answer_losses(self.model, self.heads, states, packed)
+        states, visible = self.model.language(
+            visual.to(self.dtype), packed.ids, positions.to(self.device), mask.to(self.device)
+        )
+        parts = answer_losses(self.model, self.heads, states, packed)
+        if times is not None:
+            parts["time"] = time_loss(self.heads, visible, times.to(self.device))
+        return parts
 
     def places(self, count: int, tokens: int, kept: Tensor | None = None) -> Tensor:
         """Position ids of the visual tokens: consecutive, or as before dropping, or spread as in long inputs."""

@@ -16,7 +16,7 @@ from torch import Tensor
 
 from script_core.stickers.batches import BACKGROUND, MIXED, Facts, cut, owners, picture, symbolic_facts
 from script_core.stickers.canvas import Scene
-from script_core.stickers.clips import Clip
+from script_core.stickers.clips import Clip, entries
 from script_core.stickers.model import GRID
 from script_core.stickers.rendering import render
 
@@ -103,6 +103,20 @@ def film(clip: Clip) -> Film:
     sure = (four == most[..., None]).sum(-1) >= 2
     cells = np.where(most < 0, np.where((four == MIXED).any(-1), MIXED, BACKGROUND), np.where(sure, most, MIXED))
     return Film(clip, np.stack([p.patches for p in shown]), owner, cells.astype(np.int16))
+
+
+def times_of(clips: Sequence[Clip], owner: np.ndarray) -> Tensor:
+    """(b, f * k, 3) for `losses.time_loss`. owner (b, f, k): whose each token is, numbered within its frame."""
+    enters, leads = np.full(owner.shape, -1), np.zeros(owner.shape, int)
+    for b, clip in enumerate(clips):
+        first = np.array(entries(clip))
+        leader = first == min(first[first > 0], default=0)
+        for t, here in enumerate(clip.present):
+            mine = owner[b, t] >= 0
+            whose = np.array(here, int)[owner[b, t, mine]]
+            enters[b, t, mine], leads[b, t, mine] = first[whose], leader[whose] & (first[whose] > 0)
+    own = np.broadcast_to(np.arange(owner.shape[1])[:, None], owner.shape)
+    return torch.from_numpy(np.stack([enters, own, leads], -1).reshape(len(clips), -1, 3))
 
 
 def symbolic_clips(clips: Sequence[Clip], tokens: int, rng: np.random.Generator) -> Facts:

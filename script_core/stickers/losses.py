@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
@@ -19,8 +20,10 @@ class Heads(nn.Module):
 
     point1 / point2 say from the noun's token (middle, last layer) where the named sticker is; compare says from the
     answer cue how two stickers lie to each other, target where the sticker is that the answer names, count how many
-    there are; place says from a patch where it and its sticker are; colour which
-    colour it shows. `background` stands for "no object" among the names, `scale` and `shift` are temperatures.
+    there are; frame says from a visual token of a clip (first layer) which frame it is of, time1 / time2 (the last
+    layers but two and but one) whether its sticker came in late, in which frame, its own frame, and (time2) whether no
+    other came in before; place says from a patch where it and its sticker are; colour which colour it shows.
+    `background` stands for "no object" among the names, `scale` and `shift` are temperatures.
     """
 
     def __init__(self, sizes: Sizes) -> None:
@@ -32,11 +35,13 @@ class Heads(nn.Module):
         self.background = nn.Parameter(torch.randn(sizes.joint) * 0.1)
         self.scale = nn.Parameter(torch.tensor([2.5, 2.5, 2.5]))  # log temperatures: names, questions, captions
         self.shift = nn.Parameter(torch.tensor(-4.0))
+        self.frame = nn.Linear(sizes.width, 1)
+        self.time1, self.time2 = nn.Linear(sizes.width, 3), nn.Linear(sizes.width, 4)
 
     def language_parameters(self) -> list[nn.Parameter]:
         """Those of the heads that read the language model."""
-        heads = (self.point1, self.point2, self.compare, self.target, self.count)
-        return [p for head in heads for p in head.parameters()]
+        pointing = (self.point1, self.point2, self.compare, self.target, self.count)
+        return [p for head in (*pointing, self.frame, self.time1, self.time2) for p in head.parameters()]
 
 
 def unit(x: Tensor) -> Tensor:
@@ -101,7 +106,34 @@ def answer_losses(model: TinyLlava, heads: Heads, states: list[Tensor], packed: 
     return out
 
 
-ANSWER_WEIGHTS = {"answer": 1.0, "point1": 1.0, "point2": 0.5, "compare": 0.5, "target": 0.5, "count": 0.3}
+ANSWER_WEIGHTS = {
+    "answer": 1.0, "point1": 1.0, "point2": 0.5, "compare": 0.5, "target": 0.5, "count": 0.3, "time": 1.0,
+}  # fmt: skip
+
+
+def time_loss(heads: Heads, visible: Sequence[Tensor], times: Tensor) -> Tensor:
+    """What a clip's visual tokens say of time. Without it no answer is ever reached that depends on order.
+
+    visible: their states (b, k, d) after every layer but the last. times (b, k, 3): the frame in which the token's
+    sticker is first to be seen (-1: shows none), its own frame, and whether its sticker is the first to come in.
+    """
+    enters, own, leads = times.float().unbind(-1)
+    shows, late = enters >= 0, enters > 0
+    total = F.mse_loss(heads.frame(rms_norm(visible[0])).float()[..., 0], own / 4)  # frames count as quarters
+    for head, states in ((heads.time1, visible[-2]), (heads.time2, visible[-1])):
+        said = head(rms_norm(states)).float()
+        total = total + F.mse_loss(said[..., 2], own / 4)
+        if bool(shows.any()):
+            total = total + F.mse_loss(said[..., 1][shows], enters[shows] / 4) + _rarely(said[..., 0], late, shows)
+        if said.shape[-1] > 3 and bool(late.any()):
+            total = total + F.binary_cross_entropy_with_logits(said[..., 3][late], leads[late])
+    return total / 2
+
+
+def _rarely(said: Tensor, true: Tensor, judged: Tensor) -> Tensor:
+    """Cross-entropy of what holds of one in four."""
+    weight = torch.tensor(3.0, device=said.device)
+    return F.binary_cross_entropy_with_logits(said[judged], true[judged].float(), pos_weight=weight)
 
 
 def projector_losses(model: TinyLlava, projected: Tensor, facts: Facts, words: Words) -> dict[str, Tensor]:

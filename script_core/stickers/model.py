@@ -210,8 +210,11 @@ class Language(nn.Module):
         angle = torch.cat([angle, angle], -1)
         return angle.cos().to(dtype), angle.sin().to(dtype)
 
-    def forward(self, visual: Tensor, ids: Tensor, positions: Tensor, mask: Tensor) -> list[Tensor]:
-        """The states of the t text tokens after every layer, the last one normalised, each (B, t, d).
+    def forward(
+        self, visual: Tensor, ids: Tensor, positions: Tensor, mask: Tensor
+    ) -> tuple[list[Tensor], list[Tensor]]:
+        """The states of the t text tokens after every layer, the last one normalised, each (B, t, d), and those of the
+        visual tokens after every layer but the last, each (B, k, d).
 
         visual (B, k, d) follows <s>. ids (B, t), positions (B, 1 + k + t); mask (B, 1, t, 1 + k + t) is added.
         """
@@ -219,13 +222,15 @@ class Language(nn.Module):
         x = torch.cat([start, visual, self.tokens[ids]], 1)
         prefix = visual.shape[1] + 1
         cos, sin = self.rotary(positions, x.dtype)
-        states = []
+        states, visible = [], []
         for i, layer in enumerate(self.layers):
             last = i == len(self.layers) - 1
             x = layer(x, prefix, cos, sin, mask, last)
             states.append(x if last else x[:, prefix:])
+            if not last:
+                visible.append(x[:, 1:prefix])
         states[-1] = rms_norm(states[-1]) * self.norm
-        return states
+        return states, visible
 
     def logits(self, states: Tensor) -> Tensor:
         return F.linear(states, self.tokens).float()

@@ -1,4 +1,4 @@
-"""The last stage: one checkpoint for pictures, high resolution and clips, on scenes as hard as visitors make them.
+"""The fifth stage: one checkpoint for pictures, high resolution and clips, on scenes as hard as visitors make them.
 
 Pictures get up to sixteen stickers, small ones, and written words, with absent objects chosen in all of POPE's ways.
 High resolution shows small stickers in a base view and four tiles. Clips have eight frames of 2 x 2 pooled tokens.
@@ -8,6 +8,7 @@ Reading has batches of its own: many pictures with one word each, of which visio
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 import torch
@@ -15,18 +16,18 @@ from torch import Tensor
 
 from script_core.stickers.batches import Facts, Picture, Recipe, ask_all, choose, facts_of, visual_batch
 from script_core.stickers.canvas import Scene
-from script_core.stickers.clips import ask_clip, make_clip
+from script_core.stickers.clips import Clip, ask_clip, make_clip
 from script_core.stickers.kit import CLIP_MIX, FULL, HARD_MIX, HIGH_MIX, LOGIC_MIX, READ_MIX, Kit, moved
 from script_core.stickers.layouts import (
     CELL_PATCHES,
     POOLED,
     Film,
-    Tiled,
     film,
     in_order,
     mosaic_ids,
     symbolic_clips,
     tiled,
+    times_of,
 )
 from script_core.stickers.losses import ANSWER_WEIGHTS, VISION_WEIGHTS, projector_losses, symbols, weighted
 from script_core.stickers.model import patch_centres
@@ -35,7 +36,7 @@ from script_core.stickers.questions import NEGATIVES, Question
 from script_core.stickers.stages import Tune, align_losses, scenes_of, symbol_losses
 
 FRAMES = 8
-ARRIVALS = 0.25  # share of clips in which "what comes in first" can be asked for certain
+ARRIVALS = 0.6  # share of clips in which "what comes in first" can be asked for certain
 LATE = 0.68  # the share of the stage after which letters are known, and pictures come more often and whole
 WORD_PATCHES = 72  # all of most words; the largest plates cover up to a hundred
 PROJECTED = {"symbol": 0.3, "word": 0.3}
@@ -77,18 +78,18 @@ class Modes(Tune):
         kit, rng = self.kit, self.kit.rng
         draw, whole = self.turns.random(2)
         late = progress > LATE
-        if draw < (0.12 if late else 0.33):
+        if draw < (0.1 if late else 0.33):
             loss, parts, count = self.words()
-        elif draw < (0.7 if late else 0.65):
+        elif draw < (0.62 if late else 0.65):
             loss, parts, count = self.pictures(whole < (0.5 if late else 0.3))
-        elif draw < 0.84:
+        elif draw < (0.76 if late else 0.84):
             loss, parts, count = self.whole_tiles() if whole < 0.2 else self.some_tiles()
         else:
-            loss, parts, count = self.whole_clips() if whole < 0.15 else self.some_clips()
-        if rng.random() < 0.5:
+            loss, parts, count = self.whole_clips() if whole < 0.25 else self.some_clips()
+        if rng.random() < 0.4:
             logic = symbol_losses(kit, self.logic, kit.batch * 3 // 4, int(rng.integers(16, 150)))
         else:
-            logic = self.symbolic_clips(kit.batch * 3 // 4, int(rng.integers(3, 15)))
+            logic = self.symbolic_clips(kit.batch * 3 // 4, int(rng.integers(6, 15)))
         parts |= {f"logic-{name}": value for name, value in logic.items()}
         return loss + weighted(logic, ANSWER_WEIGHTS, 0.5), parts, count
 
@@ -132,16 +133,19 @@ class Modes(Tune):
         parts |= projector_losses(kit.model, projected, facts, kit.words)
         return projected, torch.arange(FULL).expand(len(pictures), -1) if kept is None else kept, parts
 
-    def thinned(self, tokens: Tensor, ids: Tensor, chance: float) -> tuple[Tensor, Tensor]:
-        """With this chance keep only 6 to 50 % of the tokens (b, k, d), so that every budget is trained."""
+    def thinned(self, tokens: Tensor, ids: Tensor, chance: float, *more: Tensor) -> tuple[Tensor, ...]:
+        """With this chance keep only 6 to 50 % of the tokens (b, k, d), so that every budget is trained.
+
+        more: (b, k, e) each, what else is known of every token.
+        """
         rng = self.kit.rng
         total = tokens.shape[1]
         if rng.random() >= chance:
-            return tokens, ids
+            return tokens, ids, *more
         count = min(max(int(log_uniform(rng, 0.06, 0.5) * total), 8), total)
         index = torch.from_numpy(np.stack([np.sort(rng.choice(total, count, replace=False)) for _ in tokens]))
-        there = index.to(tokens.device)[..., None].expand(-1, -1, tokens.shape[-1])
-        return tokens.gather(1, there), ids.gather(1, index)
+        others = (x.gather(1, index.to(x.device)[..., None].expand(-1, -1, x.shape[-1])) for x in (tokens, *more))
+        return next(others), ids.gather(1, index), *others
 
     def some_tiles(self) -> Outcome:
         """Five views each, vision on a quarter of the patches of each."""
@@ -172,7 +176,7 @@ class Modes(Tune):
         return weighted(more, ANSWER_WEIGHTS), named(more, "tile"), 1
 
     def tile_answers(
-        self, tokens: Tensor, ids: Tensor, drawn: list[Tiled], asked: list[list[Question]], whole: bool = False
+        self, tokens: Tensor, ids: Tensor, drawn: Sequence[Any], asked: list[list[Question]], whole: bool = False
     ) -> Parts:
         kit, rng = self.kit, self.kit.rng
         if not whole:
@@ -199,8 +203,10 @@ class Modes(Tune):
         parts = projector_losses(kit.model, projected, facts, kit.words)
         pooled = projected.view(len(drawn), FRAMES * cells, 4, -1).mean(2)
         ids = torch.from_numpy(kept + (np.arange(FRAMES) * POOLED**2)[:, None]).view(len(drawn), -1)
-        pooled, ids = self.thinned(pooled, ids, 0.3)
-        more = self.clip_answers(pooled, kit.places(len(drawn), pooled.shape[1], ids), drawn)
+        clips = [item.clip for item in drawn]
+        owners = np.stack([np.take_along_axis(i.cells, k, 1) for i, k in zip(drawn, kept, strict=True)])
+        pooled, ids, times = self.thinned(pooled, ids, 0.3, times_of(clips, owners))
+        more = self.clip_answers(pooled, ids, clips, times)
         loss = weighted(parts, PROJECTED) + weighted(more, ANSWER_WEIGHTS)
         return loss, named(parts, "clip") | named(more, "clip"), len(drawn) * 2
 
@@ -213,23 +219,32 @@ class Modes(Tune):
             hidden = kit.model.vision(kit.pixels(pixels), None)[:, 1:]
         projected = kit.model.project(hidden)[:, torch.from_numpy(CELL_PATCHES).flatten()]
         pooled = projected.view(2, FRAMES * POOLED**2, 4, -1).mean(2)
-        more = self.clip_answers(pooled, torch.arange(1, pooled.shape[1] + 1).expand(2, -1), drawn)
+        clips = [item.clip for item in drawn]
+        times = times_of(clips, np.stack([item.cells for item in drawn]))
+        more = self.clip_answers(pooled, torch.arange(pooled.shape[1]).expand(2, -1), clips, times)
         return weighted(more, ANSWER_WEIGHTS), named(more, "clip"), 2
 
-    def clip_answers(self, tokens: Tensor, places: Tensor, drawn: list[Film]) -> Parts:
-        asked = [ask_clip(item.clip, self.kit.rng, 6, CLIP_MIX) for item in drawn]
-        return self.kit.answers(tokens, places, [item.cast for item in drawn], asked, [item.ways for item in drawn])
+    def clip_answers(self, tokens: Tensor, ids: Tensor, clips: list[Clip], times: Tensor) -> Parts:
+        """Language-model losses from tokens (b, k, d) of the cells `ids` (b, k); times as in `layouts.times_of`."""
+        kit = self.kit
+        asked = [ask_clip(clip, kit.rng, 6, CLIP_MIX) for clip in clips]
+        casts = [Scene(clip.cast) for clip in clips]
+        ways = [{event.sticker: event.travel for event in clip.events} for clip in clips]
+        own = kit.rng.random() < 0.7  # as with all tokens kept; what is pruned is renumbered
+        places = ids + 1 if own else torch.arange(1, ids.shape[1] + 1).expand(len(clips), -1)
+        return kit.answers(tokens, places, casts, asked, ways, times)
 
     def symbolic_clips(self, count: int, tokens: int) -> Parts:
         """Language-model losses on clips of ideal visual tokens, `tokens` a frame."""
-        kit = self.kit
-        made = [make_clip(kit.rng, FRAMES, arrivals=ARRIVALS) for _ in range(count)]
-        visual = symbols(kit.model, moved(symbolic_clips(made, tokens, kit.rng), kit.device), kit.words)
-        visual = visual + 0.02 * kit.rng.random() * torch.randn_like(visual)
-        asked = [ask_clip(clip, kit.rng, 6, CLIP_MIX) for clip in made]
-        casts = [Scene(clip.cast) for clip in made]
-        ways = [{event.sticker: event.travel for event in clip.events} for clip in made]
-        return kit.answers(visual, kit.places(count, visual.shape[1]), casts, asked, ways)
+        kit, rng = self.kit, self.kit.rng
+        made = [make_clip(rng, FRAMES, arrivals=ARRIVALS) for _ in range(count)]
+        facts = symbolic_clips(made, tokens, rng)
+        visual = symbols(kit.model, moved(facts, kit.device), kit.words)
+        visual = visual + 0.02 * rng.random() * torch.randn_like(visual)
+        cells = np.sort(rng.random((count, FRAMES, POOLED**2)).argsort(-1)[..., :tokens])
+        ids = torch.from_numpy(cells + np.arange(FRAMES)[:, None] * POOLED**2).view(count, -1)
+        times = times_of(made, facts.owner.numpy().reshape(count, FRAMES, tokens))
+        return self.clip_answers(visual, ids, made, times)
 
 
 def frame_facts(films: list[Film], owner: np.ndarray, patches: np.ndarray) -> Facts:

@@ -87,6 +87,10 @@ PHRASES: Mapping[str, tuple[str, ...]] = MappingProxyType({
     "first": (
         "what appears first ?", "which object appears first ?", "what appears first in the video ?",
     ),
+    "order": (
+        "does the {n} or the {b} appear first ?", "what appears first the {n} or the {b} ?",
+        "which object appears first the {n} or the {b} ?",
+    ),
 })  # fmt: skip
 
 PLACES: Mapping[str, tuple[str, ...]] = MappingProxyType({

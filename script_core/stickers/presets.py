@@ -24,6 +24,7 @@ class Length:
     steps: int = 10**9
     workers: int = 1
     decay: float = 0.4  # the rate falls linearly over this last share
+    keep: float = 0.0  # share of the weights it began with in those it ends with: their mean forgets less
 
 
 @dataclass(frozen=True)
@@ -54,6 +55,7 @@ _GATES = {
     "connect": Gate(("accuracy", "existence"), 0.8),
     "tune": Gate(("accuracy", "existence"), 0.9),
     "modes": Gate(("accuracy", "existence"), 0.9),
+    "order": Gate(("accuracy", "existence"), 0.9),
 }
 
 
@@ -71,21 +73,22 @@ PRESETS = {
     "cpu": Preset({  # two and a half hours on two cores, gates included
         "align": Length(25, 20), "symbols": Length(25, 20),
         "connect": Length(12, 16, workers=2), "tune": Length(42, 16, workers=2, decay=0.6),
-        "modes": Length(66, 16, workers=2, decay=0.4),
+        "modes": Length(51, 16, workers=2, decay=0.4), "order": Length(14, 16, workers=2, decay=1.0, keep=0.2),
     }, gates=_GATES),
     "shipped": Preset({  # the lengths of the checkpoint in the repository
         "align": Length(27, 20, 3397), "symbols": Length(27, 20, 2837),
         "connect": Length(15, 16, 1339, workers=2), "tune": Length(57, 16, 2575, workers=2, decay=0.6),
-        "modes": Length(273, 16, 14383, workers=2, decay=0.3),
+        "modes": Length(363, 16, 19285, workers=2, decay=0.3),
+        "order": Length(48, 16, 3101, workers=2, decay=1.0, keep=0.2),
     }, gates=_GATES),
     "gpu": Preset({
         "align": Length(5, 128), "symbols": Length(5, 96), "connect": Length(2, 128), "tune": Length(5, 96),
-        "modes": Length(7, 96),
+        "modes": Length(5, 96), "order": Length(2, 64, decay=1.0, keep=0.2),
     }, device="cuda", gates=_GATES),
     "smoke": Preset({
         "align": Length(inf, 4, 3), "symbols": Length(inf, 4, 3),
         "connect": Length(inf, 4, 3), "tune": Length(inf, 3, 3),
-        "modes": Length(inf, 3, 3),
+        "modes": Length(inf, 3, 3), "order": Length(inf, 3, 2, keep=0.2),
     }, sizes={"vit_width": 96, "vit_heads": 3, "width": 64, "layers": 3, "heads": 2, "mlp": 128, "joint": 32},
         gate_scenes=16),
 }  # fmt: skip

@@ -5,7 +5,8 @@ symbols   language model alone, on made-up visual tokens; independent of `align`
 connect   projector and language model on the frozen, cached vision states (projector alone first)
 tune      everything, vision at a low rate, up to the full 576 visual tokens
 
-The fifth, which adds high resolution, clips and harder scenes, is in `modes`; `curriculum` puts them in order.
+The fifth, which adds high resolution, clips and harder scenes, is in `modes`, the sixth, about order in time, in
+`order`; `curriculum` puts them in their order.
 """
 
 from __future__ import annotations

@@ -24,7 +24,7 @@ import torch.distributed as dist
 from torch import Tensor
 
 from script_core.stickers.batches import TRAINING_SEED
-from script_core.stickers.checkpoints import adopt, build, finished_kit, save, start_from
+from script_core.stickers.checkpoints import adopt, blend, build, finished_kit, save, start_from, weights
 from script_core.stickers.curriculum import LAST, STAGES
 from script_core.stickers.curves import KEYS, draw_curves
 from script_core.stickers.export import save_checkpoint
@@ -109,6 +109,7 @@ def run_stage(name: str, preset: Preset, out: Path, seed: int) -> None:
     kit = build(preset, vocabulary, seed + 10_000 * list(STAGES).index(name), length.batch, rank, step)
     start_from(kit, name, out)
     stage = STAGES[name](kit)
+    begun = weights(kit)
     if resumed:
         adopt(kit, resumed["weights"])
     optimiser = stage_groups(stage, kit)
@@ -116,7 +117,13 @@ def run_stage(name: str, preset: Preset, out: Path, seed: int) -> None:
     if resumed:
         optimiser.load(resumed["optimiser"])
         elapsed = resumed["elapsed"]
-    train_loop(stage, kit, optimiser, length, Log(out, name, rank == 0), path if rank == 0 else None, elapsed)
+    elapsed += train_loop(
+        stage, kit, optimiser, length, Log(out, name, rank == 0), path if rank == 0 else None, elapsed
+    )
+    if length.keep:
+        blend(kit, optimiser, begun, length.keep)
+    if rank == 0:
+        save(path, kit, optimiser, elapsed, True)
     if dist.is_initialized():
         dist.barrier()
         dist.destroy_process_group()
@@ -126,7 +133,8 @@ def run_stage(name: str, preset: Preset, out: Path, seed: int) -> None:
 
 def train_loop(
     stage: Any, kit: Kit, optimiser: Optimiser, length: Length, log: Log, path: Path | None, elapsed: float
-) -> None:
+) -> float:
+    """Steps until time or steps are over, with a checkpoint every two minutes; returns the seconds it took."""
     started = saved = time.time()
     progress = elapsed / (60 * length.minutes)
     while progress < 1:
@@ -140,8 +148,7 @@ def train_loop(
         if path is not None and time.time() - saved > 120:
             save(path, kit, optimiser, spent, False)
             saved = time.time()
-    if path is not None:
-        save(path, kit, optimiser, elapsed + time.time() - started, True)
+    return time.time() - started
 
 
 def report_gate(name: str, kit: Kit, preset: Preset, out: Path) -> dict[str, Any]:
@@ -216,7 +223,7 @@ def run_all(args: argparse.Namespace, preset: Preset) -> None:
         path = args.out / f"{name}.pt"
         return not path.exists() or not torch.load(path, weights_only=True)["done"]
 
-    for group in (("align", "symbols"), ("connect",), ("tune",), ("modes",)):
+    for group in (("align", "symbols"), ("connect",), ("tune",), ("modes",), ("order",)):
         running = [p for name in group if unfinished(name) for p in launch(name, args, preset.stages[name].workers)]
         if any([p.wait() for p in running]):
             raise SystemExit(f"Training stopped in stage {' / '.join(group)}; run the same command again to resume.")

@@ -31,6 +31,7 @@ KINDS_OF_QUESTION = {
     "side by side": ("Is the cat left or right of the tree?", "Is the bee above the cake?"),
     "next to": ("What is next to the house?", "What is below the clock?"),
     "reading": ("What word is written?",),
+    "in a clip": ("Does a dog appear?", "Does the car move left or right?", "Does the cat or the dog appear first?"),
 }
 
 

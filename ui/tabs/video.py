@@ -76,8 +76,8 @@ def _inputs() -> dict[str, Any]:
         grid_id="video-grid",
     )
     question = gr.Textbox(
-        value=first.question, label="Question", placeholder="does a dog appear ?", lines=1, max_lines=3,
-        elem_id="video-question", submit_btn=False,
+        value=first.question, label="Question", lines=1, max_lines=3, elem_id="video-question",
+        placeholder="does the cat or the dog appear first ?", submit_btn=False,
     )  # fmt: skip
     question_note = gr.HTML("", elem_id="video-question-note", apply_default_css=False)
     with gr.Row(elem_classes=["ask-buttons"]):
