@@ -27,6 +27,7 @@ from script_core.stickers.questions import NEGATIVES
 
 FOLDER = ROOT / "assets" / "models" / "stickers"
 METHODS = ROOT / "assets" / "results" / "pictures.json"
+CLIPS = ROOT / "assets" / "results" / "clips.json"
 ONLY_EXISTENCE = {"existence": 1.0}
 
 
@@ -127,6 +128,19 @@ def against_budget(path: Path) -> str:
     return "\n".join(lines)
 
 
+def in_time(path: Path) -> str:
+    """What few tokens do to a question that names nothing, from the shipped results on clips."""
+    report = json.loads(path.read_text())
+    full = next(row for row in report["rows"] if row["method"] == "full")
+    few = min((row for row in report["rows"] if row["method"] == "script"), key=lambda row: row["budget"])
+    return (
+        f"Which of all things comes first in a clip names nothing that a token could be relevant to: "
+        f"{percent(full['suites']['first'])} are right with all {full['budget']} tokens, "
+        f"{percent(few['suites']['first'])} with {few['budget']} chosen by `script` "
+        f"(`assets/results/{path.name}`, {report['suites']['first']} questions)."
+    )
+
+
 def _existence(row: dict[str, Any]) -> float:
     values = [value for suite, value in row["suites"].items() if suite.startswith("existence")]
     return sum(values) / len(values)
@@ -191,7 +205,7 @@ Held-out scenes, seeds {seed} to {seed + 2}, exact match of the whole answer, al
 ## Limits
 One training run. Accuracy is about sticker scenes only. Token dropping is part of the training (4 % to 100 % of the
 tokens), so short inputs are familiar to the model. Words outside its vocabulary become `<unk>`; the demo says that it
-does not know them instead of asking the model.
+does not know them instead of asking the model. {in_time(CLIPS)}
 
 ## Licence
 Weights as the project; the pictures trained on are rendered from Noto Color Emoji (SIL Open Font License 1.1).
