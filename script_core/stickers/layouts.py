@@ -65,7 +65,7 @@ def in_order(tokens: Tensor, ids: Tensor, newlines: bool) -> tuple[Tensor, Tenso
         ids = torch.cat([ids, more], 1)
         tokens = torch.cat([tokens, tokens.new_zeros(len(ids), more.shape[1], tokens.shape[2])], 1)
     ids, order = ids.sort(1)
-    return tokens.gather(1, order[..., None].expand(-1, -1, tokens.shape[2])), ids
+    return tokens.gather(1, order[..., None].expand(-1, -1, tokens.shape[2]).to(tokens.device)), ids
 
 
 @dataclass(frozen=True)
