@@ -134,7 +134,7 @@ def test_a_clip_is_filmed_with_its_late_comer_and_packed_with_its_way() -> None:
     columns = [float(np.flatnonzero(row == 0).__mod__(12).mean()) for row in shot.cells]
     assert columns == sorted(columns) and columns[-1] - columns[0] > 4  # half of the side is six cells
     asked = [[q for q in ask_clip(clip, np.random.default_rng(3), 6) if q.kind == "moves"]]
-    packed = pack([shot.cast], asked, IDS, [shot.ways])
+    packed = pack([Scene(clip.cast)], asked, IDS, [clip.ways])
     assert packed.compare_xy.tolist() == [[0.5, 0.0]] * len(asked[0]) and asked[0][0].answer == "right"
     facts = symbolic_clips([clip], 6, np.random.default_rng(0))
     assert facts.owner.shape == (1, 24) and facts.xy.shape == (1, 24, 2)

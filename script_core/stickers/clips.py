@@ -43,6 +43,17 @@ class Clip:
     events: tuple[Event, ...]
     present: tuple[tuple[int, ...], ...]
 
+    @property
+    def ways(self) -> dict[int, tuple[float, float]]:
+        """Sticker -> how far it moves."""
+        return {event.sticker: event.travel for event in self.events}
+
+    @property
+    def entries(self) -> list[int]:
+        """The frame in which each sticker of the cast is first to be seen."""
+        found = dict.fromkeys(range(len(self.cast)), 0) | {event.sticker: event.enters for event in self.events}
+        return list(found.values())
+
 
 def make_clip(
     rng: np.random.Generator, frames: int = 8, *, objects: tuple[int, int] = (2, 5), arrivals: float = 0.0
@@ -116,15 +127,7 @@ def ask_clip(clip: Clip, rng: np.random.Generator, count: int = 4, mix: Mapping[
     return list(asked.values())
 
 
-def entries(clip: Clip) -> list[int]:
-    """The frame in which each sticker of the cast is first to be seen."""
-    found = [0] * len(clip.cast)
-    for event in clip.events:
-        found[event.sticker] = event.enters
-    return found
-
-
-def _appears(clip: Clip, m: Material) -> Question | None:
+def _appears(clip: Clip, m: Material) -> Question:
     yes = m.next_yes and bool(clip.cast)
     late = [clip.cast[event.sticker].name for event in clip.events if event.enters]
     name = m.pick(late if late and m.chance(0.7) else list(m.by_name)) if yes else m.absent()
@@ -151,7 +154,7 @@ def _first(clip: Clip, m: Material) -> Question | None:
 
 
 def _order(clip: Clip, m: Material) -> Question | None:
-    enters = entries(clip)
+    enters = clip.entries
     pairs = [(i, k) for i in m.unique for k in m.unique if enters[i] < enters[k]]
     if not pairs:
         return None

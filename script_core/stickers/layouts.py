@@ -7,7 +7,7 @@ positions in which the backends hand them to the language model.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import cv2
 import numpy as np
@@ -16,7 +16,7 @@ from torch import Tensor
 
 from script_core.stickers.batches import BACKGROUND, MIXED, Facts, cut, owners, picture, symbolic_facts
 from script_core.stickers.canvas import Scene
-from script_core.stickers.clips import Clip, entries
+from script_core.stickers.clips import Clip
 from script_core.stickers.model import GRID
 from script_core.stickers.rendering import render
 
@@ -79,19 +79,15 @@ class Film:
     owner: np.ndarray
     cells: np.ndarray
 
-    @property
-    def cast(self) -> Scene:
-        """All stickers of the clip in one scene, where they stand at its start."""
-        return replace(self.clip.frames[0], stickers=self.clip.cast)
-
-    @property
-    def ways(self) -> dict[int, tuple[float, float]]:
-        """Sticker -> how far it moves."""
-        return {event.sticker: event.travel for event in self.clip.events}
-
 
 # (144, 4): the patches that one pooled token stands for.
 CELL_PATCHES = np.arange(GRID * GRID).reshape(POOLED, 2, POOLED, 2).transpose(0, 2, 1, 3).reshape(-1, 4)
+
+
+def pooled(tokens: Tensor) -> Tensor:
+    """Frames of patches (f, 576, d) -> frames of cells (f, 144, d)."""
+    cells = tokens[:, torch.from_numpy(CELL_PATCHES).flatten()]
+    return cells.view(len(tokens), POOLED**2, 4, -1).mean(2)
 
 
 def film(clip: Clip) -> Film:
@@ -109,12 +105,12 @@ def times_of(clips: Sequence[Clip], owner: np.ndarray) -> Tensor:
     """(b, f * k, 3) for `losses.time_loss`. owner (b, f, k): whose each token is, numbered within its frame."""
     enters, leads = np.full(owner.shape, -1), np.zeros(owner.shape, int)
     for b, clip in enumerate(clips):
-        first = np.array(entries(clip))
-        leader = first == min(first[first > 0], default=0)
+        first = np.array(clip.entries)
+        leader = (first > 0) & (first == min(first[first > 0], default=0))
         for t, here in enumerate(clip.present):
             mine = owner[b, t] >= 0
             whose = np.array(here, int)[owner[b, t, mine]]
-            enters[b, t, mine], leads[b, t, mine] = first[whose], leader[whose] & (first[whose] > 0)
+            enters[b, t, mine], leads[b, t, mine] = first[whose], leader[whose]
     own = np.broadcast_to(np.arange(owner.shape[1])[:, None], owner.shape)
     return torch.from_numpy(np.stack([enters, own, leads], -1).reshape(len(clips), -1, 3))
 

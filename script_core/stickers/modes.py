@@ -25,6 +25,7 @@ from script_core.stickers.layouts import (
     film,
     in_order,
     mosaic_ids,
+    pooled,
     symbolic_clips,
     tiled,
     times_of,
@@ -201,12 +202,12 @@ class Modes(Tune):
         projected = kit.model.project(hidden[:, 1:])
         facts = moved(frame_facts(drawn, np.take_along_axis(owner, patches, 1), patches), kit.device)
         parts = projector_losses(kit.model, projected, facts, kit.words)
-        pooled = projected.view(len(drawn), FRAMES * cells, 4, -1).mean(2)
+        tokens = projected.view(len(drawn), FRAMES * cells, 4, -1).mean(2)
         ids = torch.from_numpy(kept + (np.arange(FRAMES) * POOLED**2)[:, None]).view(len(drawn), -1)
         clips = [item.clip for item in drawn]
         owners = np.stack([np.take_along_axis(i.cells, k, 1) for i, k in zip(drawn, kept, strict=True)])
-        pooled, ids, times = self.thinned(pooled, ids, 0.3, times_of(clips, owners))
-        more = self.clip_answers(pooled, ids, clips, times)
+        tokens, ids, times = self.thinned(tokens, ids, 0.3, times_of(clips, owners))
+        more = self.clip_answers(tokens, ids, clips, times)
         loss = weighted(parts, PROJECTED) + weighted(more, ANSWER_WEIGHTS)
         return loss, named(parts, "clip") | named(more, "clip"), len(drawn) * 2
 
@@ -217,11 +218,10 @@ class Modes(Tune):
         with torch.no_grad():
             pixels = torch.from_numpy(np.concatenate([item.patches for item in drawn]))
             hidden = kit.model.vision(kit.pixels(pixels), None)[:, 1:]
-        projected = kit.model.project(hidden)[:, torch.from_numpy(CELL_PATCHES).flatten()]
-        pooled = projected.view(2, FRAMES * POOLED**2, 4, -1).mean(2)
+        tokens = pooled(kit.model.project(hidden)).view(2, FRAMES * POOLED**2, -1)
         clips = [item.clip for item in drawn]
         times = times_of(clips, np.stack([item.cells for item in drawn]))
-        more = self.clip_answers(pooled, torch.arange(pooled.shape[1]).expand(2, -1), clips, times)
+        more = self.clip_answers(tokens, torch.arange(tokens.shape[1]).expand(2, -1), clips, times)
         return weighted(more, ANSWER_WEIGHTS), named(more, "clip"), 2
 
     def clip_answers(self, tokens: Tensor, ids: Tensor, clips: list[Clip], times: Tensor) -> Parts:
@@ -229,10 +229,9 @@ class Modes(Tune):
         kit = self.kit
         asked = [ask_clip(clip, kit.rng, 6, CLIP_MIX) for clip in clips]
         casts = [Scene(clip.cast) for clip in clips]
-        ways = [{event.sticker: event.travel for event in clip.events} for clip in clips]
         own = kit.rng.random() < 0.7  # as with all tokens kept; what is pruned is renumbered
         places = ids + 1 if own else torch.arange(1, ids.shape[1] + 1).expand(len(clips), -1)
-        return kit.answers(tokens, places, casts, asked, ways, times)
+        return kit.answers(tokens, places, casts, asked, [clip.ways for clip in clips], times)
 
     def symbolic_clips(self, count: int, tokens: int) -> Parts:
         """Language-model losses on clips of ideal visual tokens, `tokens` a frame."""

@@ -18,7 +18,7 @@ from torch import Tensor
 from script_core.stickers.batches import Pool, ask_all, choose
 from script_core.stickers.clips import Clip, make_clip
 from script_core.stickers.kit import FULL, Kit
-from script_core.stickers.layouts import CELL_PATCHES, POOLED, film, mosaic_ids, times_of
+from script_core.stickers.layouts import POOLED, film, mosaic_ids, pooled, times_of
 from script_core.stickers.losses import ANSWER_WEIGHTS, weighted
 from script_core.stickers.modes import ARRIVALS, FRAMES, Modes, Outcome, log_uniform, named
 from script_core.stickers.optimiser import Group, block_matrices, others
@@ -67,8 +67,7 @@ class Order(Modes):
 
     def watch(self, clip: Clip) -> Looked:
         made = film(clip)
-        cells = self.projected(made.patches)[:, torch.from_numpy(CELL_PATCHES).flatten()]
-        return Looked(clip, cells.view(FRAMES * CELLS, 4, -1).mean(1), made.cells)
+        return Looked(clip, pooled(self.projected(made.patches)).flatten(0, 1), made.cells)
 
     def losses(self, progress: float) -> Outcome:
         kit, rng = self.kit, self.kit.rng
