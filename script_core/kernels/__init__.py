@@ -3,7 +3,7 @@
 `greedy_map` picks the fastest exact form for what it is given; `redundancy` never holds an n x n matrix. Nothing here
 is needed for a correct answer: `dpp` and `graph` are the definitions, and the CPU path ends in them.
 
-Unmeasured on hardware: the CUDA paths have been checked by Triton's interpreter only.
+Unmeasured on hardware: the CUDA kernels compile for it, and have been run by Triton's interpreter only.
 """
 
 from __future__ import annotations

@@ -1,6 +1,7 @@
 """The exact greedy walk of `dpp` as Triton kernels: many crops at once, never a word to the host in between.
 
-Unmeasured on hardware: these kernels have only been run by Triton's interpreter, against the float64 reference.
+Unmeasured on hardware: these kernels compile for it, and have only been run by Triton's interpreter, against the
+float64 reference.
 
 Two shapes of the same algorithm, both in float64, so that the picks are the reference's:
 
@@ -29,6 +30,9 @@ from torch import Tensor
 CROP = 1024  # tokens that one program walks alone
 TILE = 256  # tokens per program of a larger walk
 CHUNK = 8  # Cholesky rows that are on their way at the same time
+
+# A product and the sum it goes into are rounded once, whatever the installed Triton would do by itself.
+ROUNDING = {"enable_fp_fusion": True}
 
 # Captured walks, each with its buffers: the cosine matrix and k x n Cholesky values. The oldest goes first.
 CAPTURED = 2
@@ -212,6 +216,7 @@ def walk(cosine: Tensor, relevance: Tensor, k: int, floor: float) -> tuple[Tenso
         BLOCK=block,
         CHUNK=CHUNK,
         num_warps=4 if block <= 256 else 8,
+        **ROUNDING,
     )
     return order, gains
 
@@ -234,11 +239,12 @@ def _launch(buffers: _Buffers, floor: float) -> None:
     b = buffers
     (crops, n), k, tiles = b.relevance.shape, b.order.shape[1], b.values.shape[-1]
     grid = (tiles, crops)
-    _begin[grid](b.cosine, b.relevance, b.residual, b.rest, b.values, b.indices, n, tiles, TILE=TILE)
+    _begin[grid](b.cosine, b.relevance, b.residual, b.rest, b.values, b.indices, n, tiles, TILE=TILE, **ROUNDING)
     for step in range(k):
         _pick[grid](
             b.cosine, b.relevance, b.factor, b.order, b.gains, b.residual, b.rest, b.values, b.indices,
             n, k, floor, step, tiles, TILE=TILE, TILES=triton.next_power_of_2(tiles), CHUNK=CHUNK,
+            **ROUNDING,
         )  # fmt: skip
 
 
