@@ -12,6 +12,7 @@ import torch
 from script_core import dpp, similarity
 from script_core.bench import inputs
 from script_core.bench.__main__ import main
+from script_core.bench.parity import Sizes, agreeing, cases
 from script_core.bench.plain import plain_map
 from script_core.bench.selection import FullRank, growth
 from script_core.bench.shapes import NEXT_7B, VIDEO_7B, Shape, made, media
@@ -37,8 +38,27 @@ def test_the_json_says_where_and_with_what_it_was_measured(written: dict[str, An
 def test_every_part_has_its_table(written: dict[str, Any]) -> None:
     tables = written["tables"]
     shapes = {"shapes-llava_next", "shapes-llava_video"}
-    assert {"walks", "methods-36-cpu", "methods-108-cpu", "answers", "growth"} | shapes == set(tables)
+    assert {"parity", "walks", "methods-36-cpu", "methods-108-cpu", "answers", "growth"} | shapes == set(tables)
     assert all(table["rows"] and table["title"] and table["note"] for table in tables.values())
+
+
+def test_the_fast_walk_makes_the_references_picks_in_every_case(written: dict[str, Any]) -> None:
+    rows = written["tables"]["parity"]["rows"]
+    assert {"random", "rank-deficient", "all equal", "one token", "large"} <= {row["case"] for row in rows}
+    assert all(row["same picks from raw features"] == row["kernels"] for row in rows)
+
+
+def test_another_order_and_other_gains_are_noticed() -> None:
+    case = next(cases(Sizes(3, 1, 12, 12)))
+    matrices = torch.stack([torch.from_numpy(similarity.gram(crop)) for crop in case.features])
+
+    def wrong(matrices: torch.Tensor, relevance: torch.Tensor, k: int) -> tuple[torch.Tensor, torch.Tensor]:
+        right = [dpp.greedy_walk(m.numpy(), r.numpy(), k) for m, r in zip(matrices, relevance, strict=True)]
+        order, gains = (torch.stack([torch.from_numpy(row) for row in rows]) for rows in zip(*right, strict=True))
+        order[1] = order[1].flip(0)
+        return order, gains + 0.5
+
+    assert agreeing(case, wrong, matrices) == (2, 0.5)
 
 
 def test_every_timing_is_a_median_with_its_spread(written: dict[str, Any]) -> None:

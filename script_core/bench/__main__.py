@@ -11,13 +11,13 @@ from typing import Any
 
 import torch
 
-from script_core.bench import selection
+from script_core.bench import parity, selection
 from script_core.bench.selection import LLAVA, NEXT, WALKS, Shape
 from script_core.bench.tables import Table, collect, write
 from script_core.bench.timing import Effort, facts
 
 ROOT = Path(__file__).resolve().parents[2]
-PARTS = ("walks", "methods", "answers", "growth", "shapes", "page")
+PARTS = ("parity", "walks", "methods", "answers", "growth", "shapes", "page")
 QUESTION = "is there an apple ?"
 FORTY = "is there a ripe apple?"  # 40 text tokens with the prompt around it, by the shapes' tokenizer
 BUDGETS = (192, 64, 16)  # of the embedded model's 576; methods inside its four layers reach the first alone
@@ -87,7 +87,10 @@ def _measure(part: str, options: argparse.Namespace, device: torch.device) -> It
     """The tables of one part."""
     show: Callable[[str], None] = lambda line: print(line, file=sys.stderr, flush=True)  # noqa: E731
     effort = QUICK if options.quick else Effort()
-    if part == "walks":
+    if part == "parity":
+        tried = parity.Sizes(4, 2, 24, 60) if options.quick else parity.Sizes(200, 8, 576, 2880)
+        yield collect(part, "The reference's picks", _PARITY, parity.parity(device, tried), show)
+    elif part == "walks":
         walked = ((1, 64, 8), (2, 36, 4)) if options.quick else WALKS
         rows = selection.walks(device, effort, 64 if options.quick else 4096, walked)
         yield collect(part, "Greedy walk", _WALKS, rows, show)
@@ -148,6 +151,10 @@ def _heading(about: dict[str, Any]) -> str:
     )
 
 
+_PARITY = (
+    "In how many of the kernels the walk makes the picks of the float64 reference on the CPU, ties and exhausted ranks "
+    "included. A matrix made on another device rounds otherwise, so raw features may differ where two gains are equal."
+)
 _WALKS = (
     "The exact float64 walk. `matrix`: the cosine matrix, once per encoding. `plain torch`: float32, one Python step "
     "per pick. Picks are per crop."

@@ -23,7 +23,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from script_core.dpp import greedy_walk
+from script_core.dpp import TIE, greedy_walk
 from script_core.similarity import array, unit
 
 # Tokens taken at first, per pick.
@@ -46,7 +46,7 @@ def walk(features: Tensor, relevance: np.ndarray, k: int, floor: float) -> tuple
         nonzero, guess, last = _guess(some, weight, k, floor)
         if last > bound:
             order, gains = greedy_walk(ForeseenRows(some, nonzero, guess), weight, k, floor)
-            if gains[-1] > bound:
+            if gains[-1] - TIE * gains[0] > bound:  # none of the others was even a tie
                 return inside[order], gains
         size = max(2 * size, int((power >= last).sum()))
 

@@ -11,8 +11,8 @@ Two shapes of the same algorithm, both in float64, so that the picks are the ref
   tiles' best candidates that the launch before left, and leaves its own in a second buffer, so that no program reads
   what another one of the same launch writes. The launches of one shape are captured in a CUDA graph and replayed.
 
-Ties go to the lowest index. When the largest residual has fallen to `floor` of the first, the numerical rank is
-exhausted; the remaining picks go by relevance and their gain is 0. Both decisions are made on the device.
+Ties go to the lowest index (see `dpp.TIE`). When the largest residual has fallen to `floor` of the first, the numerical
+rank is exhausted; the remaining picks go by relevance and their gain is 0. Both decisions are made on the device.
 """
 
 from __future__ import annotations
@@ -27,6 +27,8 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
+from script_core import dpp
+
 CROP = 1024  # tokens that one program walks alone
 TILE = 256  # tokens per program of a larger walk
 CHUNK = 8  # Cholesky rows that are on their way at the same time
@@ -36,6 +38,8 @@ ROUNDING = {"enable_fp_fusion": True}
 
 # Captured walks, each with its buffers: the cosine matrix and k x n Cholesky values. The oldest goes first.
 CAPTURED = 2
+
+TIE = tl.constexpr(dpp.TIE)
 
 
 @triton.jit
@@ -65,11 +69,13 @@ def _walk_crop(cosine, relevance, factor, order, gains, n, k, floor, BLOCK: tl.c
     nothing = tl.full((BLOCK,), float("-inf"), tl.float64)
     residual = tl.where(inside, weight * weight * diagonal, nothing)
     left = inside
-    limit = floor * tl.max(residual, axis=0)
+    first = tl.max(residual, axis=0)
+    limit = floor * first
     for step in range(k):
         gain = tl.max(tl.where(left, residual, nothing), axis=0)
         spent = gain <= limit
-        best = tl.argmax(tl.where(left, tl.where(spent, weight, residual), nothing), axis=0, tie_break_left=True)
+        choice = tl.where(spent, weight, tl.minimum(residual, gain - TIE * first))
+        best = tl.argmax(tl.where(left, choice, nothing), axis=0, tie_break_left=True)
         tl.store(order + step, best.to(tl.int64))
         tl.store(gains + step, tl.where(spent, 0.0, gain))
         left = left & (lane != best)
@@ -83,19 +89,16 @@ def _walk_crop(cosine, relevance, factor, order, gains, n, k, floor, BLOCK: tl.c
 
 
 @triton.jit
-def _best_of(values, indices, tiles, TILES: tl.constexpr):
-    """The largest of the tiles' best values and its token; the lowest token wins a tie, as tiles are in order."""
-    tile = tl.arange(0, TILES)
-    value = tl.load(values + tile, mask=tile < tiles, other=float("-inf"))
-    at = tl.argmax(value, axis=0, tie_break_left=True)
-    return tl.max(value, axis=0), tl.load(indices + at)
+def _lowest(values, slack):
+    """Index of the first of `values` that is no more than `slack` below the largest."""
+    return tl.argmax(tl.minimum(values, tl.max(values, axis=0) - slack), axis=0, tie_break_left=True)
 
 
 @triton.jit
-def _leave_best(values, indices, mine, first, tile):
-    """Store a tile's best value and which token it is."""
+def _leave_best(values, indices, mine, slack, start, tile):
+    """Store a tile's best value and which token it is; the tile begins at token `start`."""
     tl.store(values + tile, tl.max(mine, axis=0))
-    tl.store(indices + tile, first + tl.argmax(mine, axis=0, tie_break_left=True).to(tl.int64))
+    tl.store(indices + tile, start + _lowest(mine, slack).to(tl.int64))
 
 
 @triton.jit
@@ -112,8 +115,9 @@ def _begin(cosine, relevance, residual, rest, values, indices, n, tiles, TILE: t
     tl.store(rest + crop * n + lane, weight, mask=inside)
     values += crop * 4 * tiles
     indices += crop * 4 * tiles
-    _leave_best(values, indices, tl.where(inside, mine, nothing), tile * TILE, tile)
-    _leave_best(values + tiles, indices + tiles, tl.where(inside, weight, nothing), tile * TILE, tile)
+    mine = tl.where(inside, mine, nothing)
+    _leave_best(values, indices, mine, TIE * tl.max(mine, axis=0), tile * TILE, tile)
+    _leave_best(values + tiles, indices + tiles, tl.where(inside, weight, nothing), 0.0, tile * TILE, tile)
 
 
 @triton.jit(do_not_specialize=["step"])
@@ -126,13 +130,16 @@ def _pick(
     values += crop * 4 * tiles
     indices += crop * 4 * tiles
     now, then = (step % 2) * 2 * tiles, ((step + 1) % 2) * 2 * tiles
-    gain, best = _best_of(values + now, indices + now, tiles, TILES)
-    _, most_relevant = _best_of(values + now + tiles, indices + now + tiles, tiles, TILES)
+    at = tl.arange(0, TILES)
+    bests = tl.load(values + now + at, mask=at < tiles, other=float("-inf"))
+    weights = tl.load(values + now + tiles + at, mask=at < tiles, other=float("-inf"))
+    gain = tl.max(bests, axis=0)
     first = gain
     if step > 0:
         first = tl.load(gains + crop * k)
     spent = gain <= floor * first
-    best = tl.where(spent, most_relevant, best)
+    lowest = tl.where(spent, tiles + _lowest(weights, 0.0), _lowest(bests, TIE * first))
+    best = tl.load(indices + now + lowest)
     if tile == 0:
         tl.store(order + crop * k + step, best)
         tl.store(gains + crop * k + step, tl.where(spent, 0.0, gain))
@@ -154,8 +161,8 @@ def _pick(
     weight = tl.where(inside & (lane != best), weight, nothing)
     tl.store(residual + crop * n + lane, mine, mask=inside)
     tl.store(rest + crop * n + lane, weight, mask=inside)
-    _leave_best(values + then, indices + then, mine, tile * TILE, tile)
-    _leave_best(values + then + tiles, indices + then + tiles, weight, tile * TILE, tile)
+    _leave_best(values + then, indices + then, mine, TIE * first, tile * TILE, tile)
+    _leave_best(values + then + tiles, indices + then + tiles, weight, 0.0, tile * TILE, tile)
 
 
 @dataclass(frozen=True)
