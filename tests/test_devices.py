@@ -97,10 +97,22 @@ def test_what_a_gpu_is_asked_for_is_what_the_host_computes(
     query, budget = made.question(), 25 * blocks
     here = method.select(made.tokens(blocks=blocks, kind="tile"), query, budget)
     monkeypatch.setattr(similarity, "on_gpu", lambda tokens: True)
-    there = method.select(made.tokens(blocks=blocks, kind="tile"), query, budget)
-    assert torch.equal(there.kept, here.kept) and torch.equal(there.order, here.order)
+    tokens = made.tokens(blocks=blocks, kind="tile")
+    there, whole = (method.select(tokens, query, count) for count in (budget, len(tokens)))
+    assert torch.equal(there.kept, here.kept) and torch.equal(whole.order, here.order)
     for name, values in here.scores.items():
         torch.testing.assert_close(there.scores[name], values)
+
+
+def test_a_gpu_walks_no_further_than_the_budget_needs(monkeypatch: pytest.MonkeyPatch) -> None:
+    tokens, query = made.tokens(blocks=2, kind="tile"), made.question()
+    whole, half = Script().select(tokens, query, 10).order, len(tokens) // 2
+    monkeypatch.setattr(similarity, "on_gpu", lambda tokens: True)
+    part = Script().select(made.tokens(blocks=2, kind="tile"), query, 10).order
+    assert part.tolist() == [*whole[:8].tolist(), *whole[half : half + 8].tolist()]
+    # Where the graph turns most of a walk's first picks down, it goes on.
+    crowded = Script(tau=-1.0, p=0.9).select(tokens, query, 10)
+    assert len(crowded.kept) == 10 and len(crowded.order) > 16
 
 
 def test_blocks_of_one_size_are_taken_together() -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 import numpy as np
 import pytest
 import torch
@@ -9,6 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
+from script_core import similarity
 from script_core.pruners import PRUNERS
 from script_core.pruners.base import split_budget
 from tests.handling import handlers_of
@@ -48,6 +51,20 @@ def test_only_nested_methods_hand_their_order_to_the_browser(handlers: AskHandle
     pruner = PRUNERS[method]()
     value = payload(engine.select(FIRST, "is there an egg ?", pruner=pruner, budget=50), pruner, [], asked={})
     assert ("walk" in value) is nested and ("kept" in value) is not nested
+
+
+def test_the_browser_gets_the_whole_order_of_a_walk_that_stopped_early(
+    handlers: AskHandlers, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    engine, pruner = handlers.host.engine(), PRUNERS["script"]()
+    asked = partial(engine.select, FIRST, "is there a cup ?", pruner=pruner, budget=50)
+    whole = payload(asked(), pruner, [], asked={})
+    engine.forget()
+    monkeypatch.setattr(similarity, "on_gpu", lambda tokens: True)
+    early = asked()
+    assert len(early.selection.order) < 576
+    value = payload(early, pruner, [], asked={})
+    assert [value[name] for name in ("walk", "rank", "p")] == [whole[name] for name in ("walk", "rank", "p")]
 
 
 def test_neighbours_are_on_the_other_side_and_reach_tau(handlers: AskHandlers) -> None:

@@ -26,6 +26,7 @@ from script_core import similarity
 from script_core.media import Media
 from script_core.pruners import PRUNERS
 from script_core.pruners.base import lowest_first, split_budget
+from script_core.pruners.walks import REACH
 from script_core.report import Selected
 from script_core.tokens import Grid, Selection, VisualTokens
 from ui.assets import read
@@ -102,7 +103,7 @@ def payload(
         "asked": asked,
         "notes": list(selection.notes),
         **_scores(selection),
-        **_order(tokens, selection, pruner, scope, selected.budget),
+        **_order(selected, pruner, scope),
     }
     if "redundancy" in selection.scores and scope in ("crop", "global"):
         value["neighbours"] = packed(neighbours(tokens, scope, getattr(pruner, "tau", 0.5)), "<u2")
@@ -134,21 +135,27 @@ def _scores(selection: Selection) -> dict[str, str]:
     return {name: packed(selection.scores[name].cpu(), "<f4") for name in names}
 
 
-def _order(tokens: VisualTokens, selection: Selection, pruner: Any, scope: str, budget: int) -> dict[str, Any]:
+def _order(selected: Selected, pruner: Any, scope: str) -> dict[str, Any]:
     """The order of every block, if the browser can take the selection of any budget from it; else the kept tokens."""
+    tokens, selection = selected.encoded.tokens, selected.selection
     kept = {"kept": packed(selection.kept, "<u2")}
-    if not selection.nested or selection.inserted is not None or len(selection.order) != len(tokens):
+    if not selection.nested or selection.inserted is not None:
         return kept
     members = [index for index in similarity.members(tokens, scope) if len(index)]
     sizes = [len(index) for index in members]
-    order: dict[str, Any] = {"walk": packed(selection.order, "<u2"), "groups": sizes}
+    walk = selection.order
+    if len(walk) != len(tokens) and max(sizes) <= REACH:  # on a GPU: walked no further than the answer needed
+        walk = pruner.select(tokens, selected.query, len(tokens)).order
+    if len(walk) != len(tokens):
+        return kept
+    order: dict[str, Any] = {"walk": packed(walk, "<u2"), "groups": sizes}
     rank = None
     if selection.allowed is not None and "redundancy" in selection.scores:
         rank = torch.empty(len(tokens), dtype=torch.int64)
         for index in members:
             rank[index[lowest_first(selection.scores["redundancy"][index])]] = torch.arange(len(index))
         order |= {"rank": packed(rank, "<u2"), "p": float(pruner.p)}
-    again = keep(selection.order, sizes, rank, order.get("p", 0.0), budget)
+    again = keep(walk, sizes, rank, order.get("p", 0.0), selected.budget)
     return order if torch.equal(again, selection.kept) else kept
 
 

@@ -41,7 +41,8 @@ class Script:
     on, the selection is uniformly random with `seed`.
 
     The selection of any other budget m' follows without the model: `Selection.order` lists, block after block, the
-    whole order of each block (of a block over `walks.REACH` tokens, a part that covers the budget). Split m' with
+    whole order of each block (of a block over `walks.REACH` tokens, and on a GPU, where a walk's steps wait for one
+    another, a part that covers the budget). Split m' with
     `split_budget`, get each block's G from `graph.survivors(redundancy, p, share)`, take the first `share` tokens of
     the block's order that lie in G.
     """
@@ -112,9 +113,9 @@ class Script:
         if self.order == "cascade" and self.gsp:
             yield tuple(cascade(tokens, index, repeats[index], weight[index], self.p) for index in members)
             return
-        # GSP turns some picks down, so a large block is at first walked half as far again as its share.
-        large = max(map(len, members)) > REACH
-        reach = 1 << (3 * max(shares) // 2 - 1).bit_length() if large else REACH
+        # GSP turns some picks down, so where not everything is walked it is at first half as far again as the share.
+        part = similarity.on_gpu(tokens) or max(map(len, members)) > REACH
+        reach = 1 << (3 * max(shares) // 2 - 1).bit_length() if part else REACH
         while True:
             yield walks(tokens, self.scope, weight, reach)
             reach *= 2
