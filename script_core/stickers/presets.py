@@ -70,7 +70,7 @@ class Preset:
 
 
 PRESETS = {
-    "cpu": Preset({  # two and a half hours on two cores, gates included
+    "cpu": Preset({  # two and a half hours on two cores; its one run ended at the gate after modes (NOTES.md)
         "align": Length(25, 20), "symbols": Length(25, 20),
         "connect": Length(12, 16, workers=2), "tune": Length(42, 16, workers=2, decay=0.6),
         "modes": Length(51, 16, workers=2, decay=0.4), "order": Length(14, 16, workers=2, decay=1.0, keep=0.2),
