@@ -1,4 +1,4 @@
-"""The training modules against transformers' classes, the packing, the optimiser, and a whole tiny training run."""
+"""The training modules against transformers' classes, the packing, the gates, and a whole tiny training run."""
 
 from __future__ import annotations
 
@@ -30,7 +30,6 @@ from script_core.stickers.gates import auc
 from script_core.stickers.held_out import held_out
 from script_core.stickers.losses import Words, place_code, symbols
 from script_core.stickers.model import Sizes, TinyLlava
-from script_core.stickers.optimiser import Group, Optimiser, orthogonalise
 from script_core.stickers.packing import pack, positions_and_mask  # fmt: skip
 from script_core.stickers.questions import VOCABULARY, Question
 from script_core.stickers.scenes import make_scene
@@ -178,25 +177,6 @@ def test_choosing_patches_keeps_the_asked_number_in_raster_order_and_favours_sti
     assert all(len(k) == 144 and (np.diff(k) > 0).all() for k in kept)
     share = np.mean([(k < 100).mean() for k in kept])
     assert share > 1.5 * 100 / 576
-
-
-def test_muon_step_is_orthogonal_and_adamw_first_step_is_the_rate() -> None:
-    torch.manual_seed(0)
-    values = torch.linalg.svdvals(orthogonalise(torch.randn(2, 24, 64)))
-    assert values.min() > 0.4 and values.max() < 1.4
-    p = torch.nn.Parameter(torch.zeros(3))
-    optimiser = Optimiser([Group([p], "adamw", 0.1)], clip=100.0)
-    (p * torch.tensor([1.0, -2.0, 3.0])).sum().backward()
-    optimiser.step(1.0, 0.5)
-    torch.testing.assert_close(p.detach(), torch.tensor([-0.1, 0.1, -0.1]), atol=1e-5, rtol=1e-4)
-
-
-def test_a_step_with_a_broken_gradient_changes_nothing() -> None:
-    p = torch.nn.Parameter(torch.ones(2))
-    optimiser = Optimiser([Group([p], "adamw", 0.1)])
-    (p * float("nan")).sum().backward()
-    optimiser.step(1.0, 0.0)
-    assert p.tolist() == [1.0, 1.0] and optimiser.steps == 0
 
 
 def test_auc_by_hand() -> None:

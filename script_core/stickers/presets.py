@@ -25,6 +25,7 @@ class Length:
     workers: int = 1
     decay: float = 0.4  # the rate falls linearly over this last share
     keep: float = 0.0  # share of the weights it began with in those it ends with: their mean forgets less
+    pace: float = 1.0  # times the stage's own rates: a short stage has no time to mend what a high rate undoes
 
 
 @dataclass(frozen=True)
@@ -73,7 +74,8 @@ PRESETS = {
     "cpu": Preset({  # two and a half hours on two cores; its one run ended at the gate after modes (NOTES.md)
         "align": Length(25, 20), "symbols": Length(25, 20),
         "connect": Length(12, 16, workers=2), "tune": Length(42, 16, workers=2, decay=0.6),
-        "modes": Length(51, 16, workers=2, decay=0.4), "order": Length(14, 16, workers=2, decay=1.0, keep=0.2),
+        "modes": Length(51, 16, workers=2, decay=0.8, pace=0.5),
+        "order": Length(14, 16, workers=2, decay=1.0, keep=0.2),
     }, gates=_GATES),
     "shipped": Preset({  # the lengths of the checkpoint in the repository
         "align": Length(27, 20, 3397), "symbols": Length(27, 20, 2837),

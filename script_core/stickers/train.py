@@ -142,7 +142,8 @@ def train_loop(
         loss.backward()
         spent = elapsed + time.time() - started
         mine = max(spent / (60 * length.minutes), (optimiser.steps + 1) / length.steps)
-        norm, progress = optimiser.step(rate(progress, optimiser.steps, length.decay), mine)
+        scale = length.pace * rate(progress, optimiser.steps, length.decay)
+        norm, progress = optimiser.step(scale, mine)
         log.add(parts, images, norm)
         log.maybe(optimiser.steps, progress, length.workers)
         if path is not None and time.time() - saved > 120:
