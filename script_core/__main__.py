@@ -141,11 +141,12 @@ def _budget(args: argparse.Namespace) -> int:
         print(json.dumps({**dataclasses.asdict(found), "average": found.average}))
         return 0
     claimed = "no count" if found.claimed is None else f"{found.claimed} tokens"
-    whose = "a schedule of this project" if found.ours else "as published"
+    whose = "; this schedule or split is this project's own" if found.ours else ""
+    average = f"{round(found.average, 2)} of {found.total}"
     print(
-        f"{found.title} on {found.model}: {found.average:.1f} of {found.total} visual tokens enter a layer on average\n"
+        f"{found.title} on {found.model}: {average} visual tokens enter a layer on average\n"
         f"per layer: {_runs(found.entering)}\n"
-        f"named by its authors: {claimed} ({found.configuration}; {whose})\n"
+        f"in the words of its authors' code: {claimed} ({found.configuration}{whose})\n"
         f"FLOPs, the papers' formula: {found.paper_flops / 1e12:.3f} of {found.paper_flops_full / 1e12:.3f} T\n"
         f"FLOPs, whole forward pass: {found.flops / 1e12:.3f} of {found.flops_full / 1e12:.3f} T\n"
         f"KV cache of visual tokens: {found.kv_bytes / 2**20:.1f} of {found.kv_bytes_full / 2**20:.1f} MiB"

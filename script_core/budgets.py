@@ -69,6 +69,10 @@ def shape(name: str) -> Shape:
     return SHAPES[name]
 
 
+# Their authors' code takes one count for all crops: sharing out a remainder is ours.
+ONE_COUNT = ("cdpruner", "script_released")
+
+
 @dataclass(frozen=True)
 class Cost:
     """A method at a budget.
@@ -163,8 +167,10 @@ def named(pruner: Any, model: Shape, budget: int, entering: tuple[int, ...]) -> 
     naming = {"fastv": _fastv, "pdrop": _pdrop, "sparsevlm": _sparsevlm, "visionzip": _visionzip, "trim": _trim}
     if pruner.name in naming:
         return naming[pruner.name](model, budget, entering)
-    per_crop = f" ({budget / model.crops:g} per crop)" if model.crops > 1 and pruner.name != "divprune" else ""
-    return budget, f"{budget} tokens{per_crop}", False
+    if model.crops == 1 or pruner.name == "divprune":
+        return budget, f"{budget} tokens", False
+    uneven = pruner.name in ONE_COUNT and budget % model.crops > 0
+    return budget, f"{budget} tokens ({budget / model.crops:g} per crop)", uneven
 
 
 def fastv_rank(budget: int, total: int, layers: int, k: int = 2) -> float:
@@ -203,4 +209,5 @@ def _visionzip(model: Shape, budget: int, entering: tuple[int, ...]) -> tuple[in
 def _trim(model: Shape, budget: int, entering: tuple[int, ...]) -> tuple[int | None, str, bool]:
     per_crop = " per crop" if model.crops > 1 else ""
     share = split_budget(budget, [model.tokens // model.crops] * model.crops)[0]
-    return budget, f"{share - 1} patches + 1 mean token{per_crop}", False
+    # The authors' code breaks on several crops.
+    return budget, f"{share - 1} patches + 1 mean token{per_crop}", model.crops > 1

@@ -90,6 +90,9 @@ def test_merged_tokens_count_and_unpublished_splits_are_ours() -> None:
     assert not cost("visionzip", SMALL, 64).ours and cost("visionzip", SMALL, 16).ours
     assert cost("trim", SMALL, 128).configuration == "127 patches + 1 mean token"
     assert {cost(name, SMALL, 64).average for name in ("visionzip", "trim", "random", "cdpruner")} == {64}
+    # TRIM's code breaks on crops, and CDPruner's takes one count for all of them.
+    assert not cost("trim", SMALL, 37).ours and cost("trim", LARGE, 320).ours
+    assert not cost("cdpruner", LARGE, 320).ours and cost("cdpruner", LARGE, 642).ours
 
 
 @pytest.mark.parametrize(
@@ -143,7 +146,11 @@ def test_a_loaded_models_config_gives_the_same_as_its_sizes() -> None:
 def test_the_command_prints_the_calculation(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["budget", "--method", "sparsevlm", "--model", "llava-1.5-7b", "--budget", "192"]) == 0
     said = capsys.readouterr().out
-    assert "206.5" in said and "192" in said and "1.353" in said
+    assert "206.5" in said and "192" in said and "1.353" in said and "own" not in said
+    assert main(["budget", "--method", "sparsevlm", "--budget", "64"]) == 0
+    assert "82.25 of 576" in capsys.readouterr().out
+    assert main(["budget", "--method", "pdrop", "--budget", "64"]) == 0
+    assert "this project's own" in capsys.readouterr().out
     assert main(["budget", "--method", "fastv", "--model", "llava-1.5-7b", "--budget", "192", "--json"]) == 0
     told = json.loads(capsys.readouterr().out)
     assert told["entering"] == [576] * 2 + [166] * 30 and told["average"] == 191.625

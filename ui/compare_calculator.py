@@ -58,7 +58,11 @@ def _markup(found: Cost) -> str:
     claimed = "no count" if found.claimed is None else f"{found.claimed:,} tokens"
     whose = "This schedule or split is ours; the authors published none for it." if found.ours else ""
     rows = [
-        ("Average tokens", f"{found.average:,.1f} of {found.total:,}", "Mean over layers of the tokens entering them."),
+        (
+            "Average tokens",
+            f"{round(found.average, 2):,} of {found.total:,}",
+            "Mean over layers of the tokens entering them.",
+        ),
         ("The authors' name for it", claimed, f"{found.configuration[0].upper()}{found.configuration[1:]}. {whose}"),
         (
             "FLOPs, papers' formula",
