@@ -3,7 +3,7 @@
 `r` is relevance and `S` cosine similarity, so the determinant grows with tokens that matter and differ. A token's
 residual `v2` is the factor by which picking it would multiply the determinant. Each step
 
-1. picks the token with the largest residual (lowest index on a tie, see `TIE`),
+1. picks the token with the largest residual (lowest index on a tie, see `similarity.TIE`),
 2. computes its Cholesky row `e = (L_j - C_j C) / sqrt(v2_j)`, one matrix-vector product, O(n t) at step t,
 3. subtracts `e^2` from every residual.
 
@@ -19,15 +19,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from script_core.similarity import Rows, array, gram
+from script_core.similarity import TIE, Rows, array, gram
 
 # Below this share of the first gain a residual is rounding noise: the budget exceeds the kernel's numerical rank, or
 # only tokens of no relevance are left.
 FLOOR = 1e-6
-
-# Residuals closer than this share of the first gain are equal: the same token twice comes out of matrix products up to
-# 4e-15 apart (measured, see NOTES.md), differently on every machine, and the lowest index is to win.
-TIE = 1e-13
 
 # A matrix-vector product of fewer elements stays on one BLAS thread. Waking a second one for each step's 50
 # microseconds gains little, and on a busy machine the two wait for each other a hundred times longer than they work.

@@ -29,6 +29,10 @@ DENSE_LIMIT = 4096
 # From this many tokens on, computing one triangle only saves more than waking numpy's own threads beside torch's costs.
 TRIANGLE = 1024
 
+# Cosines, or shares of a walk's first gain, that differ by less are equal: the same token twice comes out of matrix
+# products up to 4e-15 apart (measured, see NOTES.md), differently on every machine, and the lowest index is to win.
+TIE = 1e-13
+
 # Walks and graphs held per encoding; the oldest goes first. A page uses about three per question.
 DERIVED_LIMIT = 24
 
@@ -62,6 +66,12 @@ def gram(features: Tensor) -> np.ndarray:
         cosine = host @ host.T  # numpy sees the same matrix twice and computes one triangle
     np.fill_diagonal(cosine, cosine.diagonal() > 0.5)
     return cosine
+
+
+def first_largest(values: np.ndarray, scale: float = 1.0) -> int:
+    """The lowest index among the values (n,) that equal the largest one, see `TIE`; `scale` is what they began at."""
+    largest = float(values.max())
+    return int((values >= largest - TIE * max(scale, abs(largest))).argmax())
 
 
 class Rows(Protocol):

@@ -108,6 +108,18 @@ def test_moving_tokens_around_moves_the_selection_with_them(name: str) -> None:
     assert sorted(shuffle[now.kept].tolist()) == was.kept.tolist()
 
 
+@pytest.mark.parametrize("name", EQUIVARIANT)
+def test_of_equal_tokens_the_first_stay(name: str) -> None:
+    for side, seed in itertools.product((12, 13, 17, 23), range(4)):  # products are tiled differently by size
+        tokens = made.tokens(1, side=side, seed=seed)
+        first = len(tokens) // 3
+        source = torch.arange(len(tokens)).clamp_max(first)
+        fields = {field: getattr(tokens, field)[source] for field in ("features", "joint", "cls_attention")}
+        kept = select(name, replace(tokens, **fields), first + 30).kept
+        same = kept[kept >= first].tolist()
+        assert same == list(range(first, first + len(same)))
+
+
 @pytest.mark.parametrize("name", BEFORE)
 def test_every_smaller_budget_follows_from_a_nested_order(name: str) -> None:
     tokens = made.tokens(3, side=7)

@@ -23,8 +23,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from script_core.dpp import TIE, greedy_walk
-from script_core.similarity import array, unit
+from script_core.dpp import greedy_walk
+from script_core.similarity import TIE, array, unit
 
 # Tokens taken at first, per pick.
 START = 3

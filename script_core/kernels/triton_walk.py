@@ -11,8 +11,9 @@ Two shapes of the same algorithm, both in float64, so that the picks are the ref
   tiles' best candidates that the launch before left, and leaves its own in a second buffer, so that no program reads
   what another one of the same launch writes. The launches of one shape are captured in a CUDA graph and replayed.
 
-Ties go to the lowest index (see `dpp.TIE`). When the largest residual has fallen to `floor` of the first, the numerical
-rank is exhausted; the remaining picks go by relevance and their gain is 0. Both decisions are made on the device.
+Ties go to the lowest index (see `similarity.TIE`). When the largest residual has fallen to `floor` of the first, the
+numerical rank is exhausted; the remaining picks go by relevance and their gain is 0. Both decisions are made on the
+device.
 """
 
 from __future__ import annotations
@@ -27,7 +28,7 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
-from script_core import dpp
+from script_core import similarity
 
 CROP = 1024  # tokens that one program walks alone
 TILE = 256  # tokens per program of a larger walk
@@ -39,7 +40,7 @@ ROUNDING = {"enable_fp_fusion": True}
 # Captured walks, each with its buffers: the cosine matrix and k x n Cholesky values. The oldest goes first.
 CAPTURED = 2
 
-TIE = tl.constexpr(dpp.TIE)
+TIE = tl.constexpr(similarity.TIE)
 
 
 @triton.jit

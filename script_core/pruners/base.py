@@ -60,6 +60,22 @@ def check_budget(budget: int, total: int) -> int:
     return min(budget, total)
 
 
+def pick_count(k: int, total: int) -> int:
+    """How many of `total` tokens a walk of `k` picks takes. Raises ValueError if `k` is negative."""
+    if k < 0:
+        raise ValueError(f"the number of tokens to pick must not be negative, got {k}")
+    return min(k, total)
+
+
+def check_joint(image_embeds: Tensor, text_embeds: Tensor) -> None:
+    """Raises ValueError unless these are patches (B, n, c) and at least one text segment (M, c) of one space."""
+    found = tuple(image_embeds.shape), tuple(text_embeds.shape)
+    if len(found[0]) != 3 or len(found[1]) != 2 or not found[1][0] or found[0][2] != found[1][1]:
+        raise ValueError(
+            f"relevance needs image (B, n, c) and text (M, c) embeddings of one space, got {found[0]} and {found[1]}"
+        )
+
+
 @dataclass(frozen=True)
 class Cut:
     """What an in-model method does to the sequence before a decoder layer runs.
@@ -122,7 +138,8 @@ class InsidePruner(Protocol):
     needs: ClassVar[frozenset[str]]
 
     def schedule(self, budget: int, total: int, layers: int) -> tuple[int, ...]:
-        """Visual tokens that enter each decoder layer, so that their mean is the budget (the average token count).
+        """Visual tokens that enter each decoder layer, so that their mean is the budget (the average token count),
+        except where the authors published a schedule under that count (SparseVLM).
 
         Raises `CannotPrune` with the reason if the method cannot reach the budget.
         """

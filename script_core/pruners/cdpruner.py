@@ -17,7 +17,7 @@ import torch
 from torch import Tensor
 
 from script_core import dpp, similarity
-from script_core.pruners.base import check_budget, in_blocks, require
+from script_core.pruners.base import check_budget, check_joint, in_blocks, require
 from script_core.pruners.walks import walks
 from script_core.tokens import Query, Selection, VisualTokens
 
@@ -53,11 +53,13 @@ def relevance(image_embeds: Tensor, text_embeds: Tensor, sign: float = -1.0) -> 
     """Relevance of every patch: image_embeds (B, n, c), text_embeds (M, c) -> (B, n) float32.
 
     Smallest and largest value are taken over all crops together. All equal gives all ones.
+    Raises ValueError for embeddings of other shapes.
     """
+    check_joint(image_embeds, text_embeds)
     cosine = similarity.unit(image_embeds) @ similarity.unit(text_embeds).to(image_embeds.device).T
     match = sign * cosine.mean(dim=-1).cpu()
     low, high = match.min(), match.max()
-    if high == low:
+    if high - low <= similarity.TIE:
         return torch.ones_like(match, dtype=torch.float32)
     return ((match - low + SMALL) / (high - low)).to(torch.float32)
 

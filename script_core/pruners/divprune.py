@@ -18,7 +18,7 @@ import torch
 from torch import Tensor
 
 from script_core import similarity
-from script_core.pruners.base import check_budget, in_blocks
+from script_core.pruners.base import check_budget, in_blocks, pick_count
 from script_core.tokens import Query, Selection, VisualTokens
 
 
@@ -45,11 +45,10 @@ def max_min_order(features: Tensor, k: int) -> Tensor:
 
 
 def _farthest_first(rows: similarity.Rows, k: int) -> np.ndarray:
-    total = len(rows)
-    picks = np.empty(min(k, total), dtype=np.int64)
+    picks = np.empty(pick_count(k, len(rows)), dtype=np.int64)
     distance = _to_nearest_other(rows)
     for step in range(len(picks)):
-        picks[step] = best = int(distance.argmax())
+        picks[step] = best = similarity.first_largest(distance)
         to_best = 1.0 - rows[best]
         # The first pick was by distance to any other token; from here on only picked ones count.
         distance = to_best if step == 0 else np.minimum(distance, to_best, out=distance)

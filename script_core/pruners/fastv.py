@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 
 from script_core.pruners.base import CannotPrune, InsideRun, LayerView, check_budget
-from script_core.pruners.inside import DEPTH, Run, entering, over_heads, top
+from script_core.pruners.inside import DEPTH, Run, entering, image_columns, over_heads, top
 from script_core.tokens import Query, VisualTokens
 
 K = 2
@@ -69,5 +69,8 @@ def last_row(view: LayerView, rows: Tensor) -> Tensor:
 
 
 def rank(last_row_attention: Tensor, start: int, n: int, keep: int) -> Tensor:
-    """Patches that stay, ascending, as indices into the image at [start, start + n): last_row_attention (H, L)."""
-    return top(over_heads(last_row_attention)[start : start + n], keep)
+    """Patches that stay, ascending, as indices into the image at [start, start + n): last_row_attention (H, L).
+
+    Raises ValueError if the image lies outside the sequence or has fewer than `keep` patches.
+    """
+    return top(image_columns(over_heads(last_row_attention), start, n, keep), keep)

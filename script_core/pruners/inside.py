@@ -25,6 +25,19 @@ def top(scores: Tensor, keep: int) -> Tensor:
     return torch.sort(highest_first(scores)[:keep]).values
 
 
+def image_columns(attention: Tensor, start: int, n: int, keep: int) -> Tensor:
+    """Attention (..., L) to the `n` visual tokens behind `start`: (..., n).
+
+    Raises ValueError if they do not lie within L, or `keep` of them cannot be kept.
+    """
+    length = attention.shape[-1]
+    if not 0 <= start <= start + n <= length:
+        raise ValueError(f"{n} visual tokens from position {start} on do not lie within {length} positions")
+    if not 0 <= keep <= n:
+        raise ValueError(f"{keep} of {n} visual tokens cannot be kept")
+    return attention[..., start : start + n]
+
+
 def over_heads(attention: Tensor) -> Tensor:
     """Mean over heads, `precise`: (heads, ...) -> (...), on the device of `attention`."""
     return attention.detach().mean(dim=0, dtype=precise(attention))

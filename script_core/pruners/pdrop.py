@@ -18,7 +18,7 @@ import torch
 from torch import Tensor
 
 from script_core.pruners.base import CannotPrune, InsideRun, LayerView, check_budget
-from script_core.pruners.inside import Run, entering, over_heads, top
+from script_core.pruners.inside import Run, entering, image_columns, over_heads, top
 from script_core.tokens import Query, VisualTokens
 
 # Each stage keeps at least this share, if an earlier first stage makes that possible.
@@ -105,7 +105,8 @@ def rank(
 
     hidden (1, L, d): states that enter the layer, before its input norm (of unit weight; fold another weight into the
     columns of q_weight and k_weight). q_weight (heads * h, d), k_weight (key heads * h, d) where key heads divide
-    heads. Positions are 0 to L - 1.
+    heads. Positions are 0 to L - 1. Raises ValueError if the image lies outside the sequence or has fewer than `keep`
+    patches.
     """
     states = hidden[0].detach().to("cpu", torch.float32)
     states = states * torch.rsqrt(states.pow(2).mean(dim=-1, keepdim=True) + rms_eps)
@@ -116,7 +117,7 @@ def rank(
     queries, keys = _rotate(queries, position[-1:], rope_base), _rotate(keys, position, rope_base)
     keys = keys.repeat_interleave(heads // len(keys), dim=0)
     attention = torch.softmax(queries @ keys.transpose(1, 2) / size**0.5, dim=-1)[:, 0]
-    return top(over_heads(attention)[start : start + n], keep)
+    return top(image_columns(over_heads(attention), start, n, keep), keep)
 
 
 def _rotate(states: Tensor, position: Tensor, base: float) -> Tensor:

@@ -18,7 +18,15 @@ import torch
 from torch import Tensor
 
 from script_core import similarity
-from script_core.pruners.base import check_budget, highest_first, in_blocks, require, split_budget
+from script_core.pruners.base import (
+    check_budget,
+    check_joint,
+    highest_first,
+    in_blocks,
+    pick_count,
+    require,
+    split_budget,
+)
 from script_core.tokens import Query, Selection, VisualTokens
 
 TAU, GAMMA, NEIGHBOURS = 0.2, 1.0, 4
@@ -80,8 +88,9 @@ def _scores(cosine: np.ndarray) -> Tensor:
 def relevance(image_embeds: Tensor, text_embeds: Tensor, sign: float = -1.0) -> Tensor:
     """Relevance per crop: image_embeds (B, n, c), text_embeds (M, c), neither normalised -> (B, n) float32 in [0, 1].
 
-    Of several text segments only the better-matching half counts.
+    Of several text segments only the better-matching half counts. Raises ValueError for embeddings of other shapes.
     """
+    check_joint(image_embeds, text_embeds)
     products = (image_embeds.detach().double() @ text_embeds.detach().double().to(image_embeds.device).T).cpu()
     segments = products.mean(dim=1)  # (B, M)
     best = highest_first(segments)[:, : max(1, segments.shape[1] // 2)]
@@ -100,9 +109,10 @@ def pick_order(features: Tensor, relevance: Tensor, k: int) -> Tensor:
 def _picks(rows: similarity.Rows, relevance: np.ndarray, k: int) -> Tensor:
     """Subtract `(L_j / (sqrt(d_j) + eps))^2` after each pick; a pick with no residual left subtracts nothing."""
     residual = relevance * relevance * rows.diagonal()
-    picks = np.empty(min(k, len(relevance)), dtype=np.int64)
+    first = float(residual.max(initial=0.0))
+    picks = np.empty(pick_count(k, len(relevance)), dtype=np.int64)
     for step in range(len(picks)):
-        picks[step] = best = int(residual.argmax())
+        picks[step] = best = similarity.first_largest(residual, first)
         gain = residual[best]
         if gain > 0:
             residual -= (rows[best] * relevance * relevance[best] / (np.sqrt(gain) + EPS)) ** 2

@@ -84,7 +84,12 @@ def _softmax(visual: Tensor, text: Tensor, sign: float) -> Tensor:
 
 
 def keep_count(scores: Tensor, ratio: float | None = None) -> int:
-    """Patches to keep per crop: `int(n * ratio)`; ratio None = the share of outliers over all crops. scores (B, n)."""
+    """Patches to keep per crop: `int(n * ratio)`; ratio None = the share of outliers over all crops. scores (B, n).
+
+    Raises ValueError for a ratio outside 0 to 1.
+    """
+    if ratio is not None and not 0 <= ratio <= 1:
+        raise ValueError(f"the ratio of patches to keep must lie between 0 and 1, got {ratio}")
     return int(scores.shape[1] * (outliers(scores) if ratio is None else ratio))
 
 
@@ -96,8 +101,15 @@ def outliers(scores: Tensor) -> float:
 
 
 def aggregate(features: Tensor, kept: Tensor) -> Tensor:
-    """Mean of the patches that were not kept: features (B, n, d), kept (B, k) -> (B, d) float32. All kept gives 0."""
-    dropped = torch.ones(features.shape[:2], device=features.device)
-    dropped.scatter_(1, kept.to(features.device), 0.0)
-    total = (features.detach().to(torch.float32) * dropped[:, :, None]).sum(dim=1)
-    return total / dropped.sum(dim=1, keepdim=True).clamp_min(1.0)
+    """Mean of the patches that were not kept: features (B, n, d), kept (B, k) -> (B, d) float32. All kept gives 0.
+
+    Raises ValueError unless there is one row of `kept` for each crop.
+    """
+    if features.ndim != 3 or kept.ndim != 2 or len(kept) != len(features):
+        raise ValueError(
+            f"aggregate needs features (B, n, d) and kept (B, k), got {tuple(features.shape)} and {tuple(kept.shape)}"
+        )
+    dropped = torch.ones(features.shape[:2], dtype=torch.bool, device=features.device)
+    dropped.scatter_(1, kept.to(features.device), False)
+    total = torch.where(dropped[:, :, None], features.detach().to(torch.float32), 0.0).sum(dim=1)
+    return total / dropped.sum(dim=1, keepdim=True).clamp_min(1)

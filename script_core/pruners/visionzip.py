@@ -19,7 +19,7 @@ import torch
 from torch import Tensor
 
 from script_core.pruners.base import check_budget, highest_first, require, split_budget
-from script_core.similarity import unit
+from script_core.similarity import TIE, unit
 from script_core.tokens import EncoderState, Query, Selection, VisualTokens
 
 # The authors' 54 + 10, 108 + 20 and 162 + 30 are 27 : 5 in every case.
@@ -69,8 +69,13 @@ def zip_tokens(
     hidden (B, 1 + p, d) and keys (B, 1 + p, e) with CLS first, cls_attention (B, H, p); `dominant` counts CLS.
     Returns tokens (B, dominant + contextual, d) float32 in the order CLS, dominant patches in raster order, contextual
     tokens; the dominant patches (B, dominant - 1), ascending; and the contextual targets (B, contextual), as patch
-    indices. Raises ValueError if the crop has fewer tokens than asked.
+    indices. Raises ValueError if the crop has fewer tokens than asked, or the three are not of one length.
     """
+    if not hidden.shape[:2] == keys.shape[:2] == (len(cls_attention), cls_attention.shape[-1] + 1):
+        shapes = ", ".join(str(tuple(given.shape)) for given in (hidden, keys, cls_attention))
+        raise ValueError(
+            f"zip_tokens needs hidden (B, 1 + p, d), keys (B, 1 + p, e), attention (B, H, p), got {shapes}"
+        )
     available = hidden.shape[1]
     if not 1 <= dominant <= available or not 0 <= contextual <= available - dominant:
         raise ValueError(
@@ -97,7 +102,8 @@ def _zip_crop(
     merged = hidden[targets]
     if contextual and len(others):
         metric = unit(keys).cpu()
-        joined = (metric[others] @ metric[targets].T).argmax(dim=1)
+        closeness = metric[others] @ metric[targets].T
+        joined = (closeness >= closeness.amax(dim=1, keepdim=True) - TIE).to(torch.uint8).argmax(dim=1)
         total = torch.zeros_like(merged).index_add_(0, joined, hidden[others])
         merged = merged + total / joined.bincount(minlength=contextual).clamp_min(1)[:, None]
     return torch.cat([hidden[chosen], merged]), patches, targets - 1
