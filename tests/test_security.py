@@ -140,6 +140,15 @@ def test_a_call_cannot_name_a_file_of_the_server(path: str, served: SimpleNamesp
     assert kind == "error" and "root:" not in json.dumps(told)
 
 
+def test_a_call_cannot_read_a_picture_that_was_not_uploaded(tmp_path: Path, served: SimpleNamespace) -> None:
+    Image.new("RGB", (64, 64), "red").save(tmp_path / "another visitor's.png")
+    example = next((ROOT / "assets" / "examples").glob("*.png"))
+    for path in (tmp_path / "another visitor's.png", example, tmp_path / "not there.png", Path("x" * 5000)):
+        given = {"image": {"path": str(path)}, "question": "is there an apple ?"}
+        kind, told = call(served.address, "answer", given)
+        assert kind == "error" and told["error"] == guard.NOT_UPLOADED, (path, told)
+
+
 class Trap:
     """A server that counts who comes."""
 

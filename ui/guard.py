@@ -12,9 +12,11 @@ import threading
 import time
 from collections import OrderedDict, deque
 from collections.abc import Iterator, Mapping
+from pathlib import Path
 from typing import Any
 
 import gradio as gr
+from gradio.utils import get_upload_folder
 from starlette.middleware import Middleware
 from starlette.responses import JSONResponse, PlainTextResponse
 from starlette.types import ASGIApp, Receive, Scope, Send
@@ -22,11 +24,15 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from ui import shortage
 
 NO_ADDRESS = "Addresses are not fetched by this server; upload the picture itself."
+NOT_UPLOADED = "This file was not uploaded here; upload the picture first, or send it inside the call."
 _CLOSED = ("/file=", "/proxy=")
 
 
 class GuardedBlocks(gr.Blocks):
-    """Blocks whose events take uploaded files and no addresses."""
+    """Blocks whose events take uploaded files and no addresses.
+
+    Gradio checks only what bears the mark of a file; a plain mapping with a path would be read wherever it points to.
+    """
 
     def close(self, verbose: bool = True) -> None:
         """Gradio ends all streams from this thread, where the server's own may just have ended one; what is left to do
@@ -37,8 +43,11 @@ class GuardedBlocks(gr.Blocks):
             self.server.close()
 
     async def preprocess_data(self, block_fn: Any, inputs: list[Any], *rest: Any, **more: Any) -> Any:
-        if any(_is_address(path) for value in inputs for path in file_paths(value)):
-            raise gr.Error(NO_ADDRESS, print_exception=False)
+        for path in file_paths(inputs):
+            if _is_address(path):
+                raise gr.Error(NO_ADDRESS, print_exception=False)
+            if not _was_uploaded(path):
+                raise gr.Error(NOT_UPLOADED, print_exception=False)
         return await super().preprocess_data(block_fn, inputs, *rest, **more)
 
     async def postprocess_data(self, *given: Any, **more: Any) -> Any:
@@ -66,6 +75,13 @@ def file_paths(value: Any) -> Iterator[str]:
 
 def _is_address(path: str) -> bool:
     return "://" in path or path.lstrip().startswith("//")
+
+
+def _was_uploaded(path: str) -> bool:
+    try:
+        return Path(path).resolve().is_relative_to(Path(get_upload_folder()).resolve())
+    except (OSError, ValueError):  # too long, or no path at all
+        return False
 
 
 class NoFetching:
