@@ -7,21 +7,16 @@ greedy walk subtracts nearly equal numbers, and float32 would let rounding choos
 
 from __future__ import annotations
 
-import threading
-import weakref
-from collections import OrderedDict
-from collections.abc import Callable, Hashable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol, TypeVar
+from typing import Protocol
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from script_core.derived import derived
 from script_core.tokens import VisualTokens
-
-T = TypeVar("T")
-
 
 # A dense 4,096-token matrix is 128 MiB. Beyond that rows are computed when the walk asks for them.
 DENSE_LIMIT = 4096
@@ -32,9 +27,6 @@ TRIANGLE = 1024
 # Cosines, or shares of a walk's first gain, that differ by less are equal: the same token twice comes out of matrix
 # products up to 4e-15 apart (measured, see NOTES.md), differently on every machine, and the lowest index is to win.
 TIE = 1e-13
-
-# Walks and graphs held per encoding; the oldest goes first. A page uses about three per question.
-DERIVED_LIMIT = 24
 
 
 def unit(features: Tensor) -> Tensor:
@@ -142,26 +134,3 @@ def by_size(members: Sequence[Tensor]) -> list[tuple[list[int], Tensor]]:
 def of(tokens: VisualTokens, scope: str) -> Similarity:
     """`per_block` over the tokens' scope, computed once per encoding."""
     return derived(tokens, ("similarity", scope), lambda: per_block(tokens.features, members(tokens, scope)))
-
-
-_derived: weakref.WeakKeyDictionary[VisualTokens, OrderedDict[Hashable, Any]] = weakref.WeakKeyDictionary()
-_lock = threading.Lock()
-
-
-def derived(tokens: VisualTokens, key: Hashable, build: Callable[[], T]) -> T:
-    """`build()`, remembered beside `tokens` under `key`.
-
-    Safe between threads: two that ask at the same time may both build, and both get the value stored first. The value
-    must not refer to `tokens`, which would keep it alive for ever.
-    """
-    with _lock:
-        held = _derived.setdefault(tokens, OrderedDict())
-        if key in held:
-            held.move_to_end(key)
-            return held[key]
-    value = build()
-    with _lock:
-        value = held.setdefault(key, value)
-        while len(held) > DERIVED_LIMIT:
-            held.popitem(last=False)
-    return value

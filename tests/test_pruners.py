@@ -12,7 +12,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from script_core import graph, similarity
+from script_core import derived, graph, similarity
 from script_core.dpp import greedy_map
 from script_core.pruners import PRUNERS
 from script_core.pruners.base import CannotPrune, split_budget
@@ -290,7 +290,7 @@ def test_what_is_kept_beside_an_encoding_is_reused_and_goes_with_it(monkeypatch:
     monkeypatch.setattr(graph, "bipartite", lambda features: pytest.fail("the graph was built again"))
     assert Script().select(tokens, asked, 30).kept.tolist() == first.kept.tolist()
     Script(tau=0.3, gamma=2.0).select(tokens, made.question(seed=8), 20)
-    alive, before = weakref.ref(tokens), len(similarity._derived)
+    alive, before = weakref.ref(tokens), len(derived._DERIVED)
     del tokens
     gc.collect()
-    assert alive() is None and len(similarity._derived) < before
+    assert alive() is None and len(derived._DERIVED) < before

@@ -23,6 +23,7 @@ from PIL import Image
 from torch import Tensor
 
 from script_core import similarity
+from script_core.derived import derived
 from script_core.media import Media
 from script_core.pruners import PRUNERS
 from script_core.pruners.base import lowest_first, split_budget
@@ -189,7 +190,7 @@ def neighbours(tokens: VisualTokens, scope: str, tau: float) -> np.ndarray:
                     cosine[sides[here].numpy(), :k] = top.values.numpy()
         return ids, cosine
 
-    ids, cosine = similarity.derived(tokens, ("nearest", scope), nearest)
+    ids, cosine = derived(tokens, ("nearest", scope), nearest)
     return np.where(cosine >= tau - 1e-7, ids, NO_TOKEN).astype(np.uint16)
 
 

@@ -18,6 +18,7 @@ import torch
 from torch import Tensor
 
 from script_core import similarity
+from script_core.derived import derived
 from script_core.pruners.base import check_budget, in_blocks, pick_count
 from script_core.tokens import Query, Selection, VisualTokens
 
@@ -35,7 +36,7 @@ class DivPrune:
     def select(self, tokens: VisualTokens, query: Query, budget: int) -> Selection:
         budget = check_budget(budget, len(tokens))
         known = similarity.of(tokens, "global").rows[0]
-        order = similarity.derived(tokens, "divprune", lambda: _farthest_first(known, len(tokens)))
+        order = derived(tokens, "divprune", lambda: _farthest_first(known, len(tokens)))
         return in_blocks([torch.from_numpy(order)], budget)
 
 

@@ -22,6 +22,7 @@ import torch
 from torch import Tensor
 
 from script_core import dpp, graph, kernels, relevance, similarity
+from script_core.derived import derived
 from script_core.pruners.base import CannotPrune, check_budget, highest_first, lowest_first, split_budget
 from script_core.pruners.walks import REACH, walks
 from script_core.tokens import Query, Selection, VisualTokens
@@ -161,7 +162,7 @@ def redundancy(tokens: VisualTokens, scope: str, tau: float, gamma: float) -> Te
         for _, index in similarity.by_size(similarity.members(tokens, scope)):
             scores[index] = kernels.redundancy(features[index.to(features.device)], tau, gamma).cpu()
         return scores
-    graphs = similarity.derived(tokens, ("bipartite", scope), lambda: _graphs(tokens, scope))
+    graphs = derived(tokens, ("bipartite", scope), lambda: _graphs(tokens, scope))
     for index, edges in zip(similarity.members(tokens, scope), graphs, strict=True):
         scores[index] = graph.redundancy_of(edges, tau, gamma)
     return scores

@@ -6,6 +6,7 @@ import torch
 from torch import Tensor
 
 from script_core import dpp, kernels, similarity
+from script_core.derived import derived
 from script_core.tokens import VisualTokens
 
 # Blocks up to this size are walked to their end, so that the page can move the budget by itself. Larger ones are
@@ -32,7 +33,7 @@ def walks(
             orders.append(index[torch.from_numpy(order)])
         return tuple(orders)
 
-    return similarity.derived(tokens, ("walks", scope, reach, floor, weight.numpy().tobytes()), build)
+    return derived(tokens, ("walks", scope, reach, floor, weight.numpy().tobytes()), build)
 
 
 def _on_device(
