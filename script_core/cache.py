@@ -83,12 +83,26 @@ class Turns:
             mine = threading.Lock()
             mine.acquire()
             self._waiting.append(mine)
-        mine.acquire()  # released by whoever hands the turn over
+        try:
+            mine.acquire()  # released by whoever hands the turn over
+        except BaseException:  # interrupted while waiting: the turn must not go to somebody who has left
+            self._leave(mine)
+            raise
         return self
 
     def __exit__(self, *exc: object) -> None:
         with self._guard:
-            if self._waiting:
-                self._waiting.popleft().release()
-            else:
-                self._taken = False
+            self._hand_over()
+
+    def _hand_over(self) -> None:
+        if self._waiting:
+            self._waiting.popleft().release()
+        else:
+            self._taken = False
+
+    def _leave(self, mine: threading.Lock) -> None:
+        with self._guard:
+            if mine in self._waiting:
+                self._waiting.remove(mine)
+            else:  # it had just been granted
+                self._hand_over()

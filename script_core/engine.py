@@ -109,7 +109,7 @@ class Engine:
                     fresh = Encoded(key, tokens, media, clock(self._device) - started, cached=False)
                     self._encoded.put(key, fresh)
                     return fresh
-        return Encoded(found.key, found.tokens, found.media, found.encode_ms, cached=True)
+        return Encoded(found.key, found.tokens, media, found.encode_ms, cached=True)
 
     def forget(self) -> None:
         """Let go of all held encodings, as when memory has run out; the next question encodes anew."""

@@ -17,10 +17,14 @@ if TYPE_CHECKING:
 
 
 def kl(full_logits: Tensor, pruned_logits: Tensor) -> float:
-    """KL(full || pruned) in nats between the distributions of two logit vectors (V,); 0 if they are the same."""
+    """KL(full || pruned) in nats between the distributions of two logit vectors (V,); 0 if they are the same.
+
+    nan if either is no distribution, as after an overflow; infinite if the pruned one excludes what full allows.
+    """
     p = torch.log_softmax(full_logits.double().cpu(), -1)
     q = torch.log_softmax(pruned_logits.double().cpu(), -1)
-    return max(0.0, float((p.exp() * (p - q)).sum()))
+    apart = torch.where(p == -torch.inf, 0.0, p.exp() * (p - q)).sum()  # what never comes adds nothing
+    return float(apart.clamp_min(0.0))
 
 
 def mean_kl(full: Sequence[Tensor], pruned: Sequence[Tensor]) -> float:
@@ -34,7 +38,12 @@ def agreement(full: Sequence[Tensor], pruned: Sequence[Tensor]) -> float:
     """Share of steps, teacher-forced, at which both would choose the same token."""
     if len(full) != len(pruned) or not full:
         raise ValueError(f"need as many pruned steps as full ones and at least one, got {len(pruned)} and {len(full)}")
-    return sum(int(a.argmax()) == int(b.argmax()) for a, b in zip(full, pruned, strict=True)) / len(full)
+    return sum(_agree(a, b) for a, b in zip(full, pruned, strict=True)) / len(full)
+
+
+def _agree(full: Tensor, pruned: Tensor) -> bool:
+    known = not bool(full.isnan().any() | pruned.isnan().any())
+    return known and int(full.argmax()) == int(pruned.argmax())
 
 
 @dataclass(frozen=True, eq=False)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from types import SimpleNamespace
 from typing import Any
 
@@ -101,3 +102,14 @@ def test_kl_by_hand() -> None:
     assert agreement([p, p], [q, p]) == 0.5
     with pytest.raises(ValueError, match="at least one"):
         mean_kl([], [])
+
+
+def test_kl_of_what_is_no_distribution_is_no_agreement() -> None:
+    nothing, even = torch.full((3,), torch.nan), torch.zeros(3)
+    for full, pruned in ((nothing, even), (even, nothing), (nothing, nothing)):
+        assert math.isnan(kl(full, pruned)) and math.isnan(mean_kl([full], [pruned]))
+        assert agreement([full], [pruned]) == 0.0
+    never = torch.tensor([0.0, 0.0, -torch.inf])
+    # Full: a half each. Pruned: e^3, 1 and 1 parts; log(e^3 + 2) - 1.5 - log 2.
+    assert kl(never, torch.tensor([3.0, 0.0, 0.0])) == pytest.approx(math.log(math.exp(3) + 2) - 1.5 - math.log(2))
+    assert kl(even, never) == math.inf

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, ClassVar
 
 import pytest
@@ -13,12 +13,13 @@ import torch
 from script_core import fidelity
 from script_core.cache import Store, Turns
 from script_core.engine import Engine, QuestionError
-from script_core.media import MediaError
+from script_core.media import MediaError, read_image
 from script_core.pruners import PRUNERS
 from script_core.pruners.base import CannotPrune
 from script_core.report import Encoded, Finished, FirstToken, Selected, Text
 from tests.recomputed import QUESTION, Dropper
 from tests.tiny import picture
+from tests.workers import InProcess
 
 
 def test_events_come_in_order_and_text_grows(llava: Engine) -> None:
@@ -97,6 +98,16 @@ def test_encoding_is_shared_by_content(llava: Engine) -> None:
     other = picture(90, 90)
     other[0, 0, 0] ^= 1
     assert not engine.encode(other).cached
+
+
+def test_what_is_said_about_a_file_is_said_to_who_gave_it(llava: Engine) -> None:
+    here, remote = Engine(llava.backend), InProcess(llava).engine()
+    plain = read_image(picture(90, 90))
+    for engine in (here, remote):
+        for note in ("the first page", "turned upright"):
+            told = engine.ask(replace(plain, notes=(note,)), QUESTION, budget=9, max_new_tokens=1)
+            assert told.notice == note
+        assert engine.encode(plain).cached and engine.encode(plain).media.notes == ()
 
 
 def test_selecting_does_not_run_the_language_model(llava: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -208,6 +219,37 @@ def test_turns_survive_an_error() -> None:
         raise KeyError
     with turns:
         pass
+
+
+def test_a_turn_that_was_waited_for_in_vain_goes_to_the_next(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Interrupted:
+        """A lock whose second acquisition, the wait, is interrupted; `granted` before, if the turn has come already."""
+
+        def __init__(self) -> None:
+            self.asked = 0
+
+        def acquire(self) -> None:
+            self.asked += 1
+            if self.asked == 2:
+                if granted:
+                    turns.__exit__()
+                raise KeyboardInterrupt
+
+        def release(self) -> None:
+            pass
+
+    for granted in (False, True):
+        turns = Turns()
+        turns.__enter__()
+        with monkeypatch.context() as patch:
+            patch.setattr("script_core.cache.threading.Lock", Interrupted)
+            with pytest.raises(KeyboardInterrupt):
+                turns.__enter__()
+        assert not turns._waiting
+        if not granted:
+            assert turns._taken
+            turns.__exit__()
+        assert not turns._taken
 
 
 def test_an_abandoned_stream_leaves_the_model_free(llava: Engine) -> None:

@@ -22,7 +22,8 @@ from script_core.tokens import Query, Selection, VisualTokens
 class Request:
     """One call: `method` of the engine that serves `model`, about the picture with this hash (`Media.key`).
 
-    media: the pixels, only if a worker asked for them. fresh: the front end has just had this picture encoded, so that
+    media: the pixels, only if a worker asked for them. notes: what this visitor is told about their file; another file
+    may hold the same pixels. fresh: the front end has just had this picture encoded, so that
     the answer's report should not call it cached. arguments: what the engine's method is called with. run: names one
     attempt at a stream, so that it can be stopped.
     """
@@ -32,6 +33,7 @@ class Request:
     key: str = ""
     arguments: Mapping[str, Any] = field(default_factory=dict)
     media: Media | None = None
+    notes: tuple[str, ...] = ()
     newlines: str = "drop"
     positions: str = "compact"
     fresh: bool = False

@@ -84,7 +84,7 @@ class RemoteEngine(Engine):
         media = read_media(media, self.info.frames)
         found = self._encoded.get(media.key)
         if found is not None:
-            return replace(found, cached=True)
+            return replace(found, media=media, cached=True)
         sent: SentTokens = self._call("encode", media)
         fresh = Encoded(sent.key, sent.tokens, media, sent.encode_ms, sent.cached)
         self._encoded.put(media.key, fresh)
@@ -170,10 +170,12 @@ class RemoteEngine(Engine):
 
     def _request(self, method: str, media: Media | Encoded | None, arguments: dict[str, Any]) -> Request:
         fresh = isinstance(media, Encoded) and not media.cached
-        key = "" if media is None else media.media.key if isinstance(media, Encoded) else media.key
+        seen = media.media if isinstance(media, Encoded) else media
+        key, notes = ("", ()) if seen is None else (seen.key, seen.notes)
         return Request(
-            self._model, method, key, arguments, newlines=self.newlines, positions=self.positions, fresh=fresh
-        )
+            self._model, method, key, arguments, notes=notes, newlines=self.newlines, positions=self.positions,
+            fresh=fresh,
+        )  # fmt: skip
 
     def _decode(self, token_ids: list[int]) -> str:
         return str(self._call("decode", None, token_ids=list(token_ids)))

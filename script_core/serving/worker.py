@@ -143,6 +143,7 @@ class Worker:
             media = self._media.get(request.key)
             if media is None:
                 return Missing(request.key)
+            media = replace(media, notes=request.notes)
         else:
             self._media.put(media.key, media)
         encoded = engine.encode(media)
