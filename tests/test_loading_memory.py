@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from script_core.backends import KNOWN, SMALL, Wish, obstacle
+from script_core.backends import KNOWN, SMALL, Wish, machine, obstacle
 from script_core.backends.machine import Machine, Need, lacking
 
 
@@ -51,3 +51,31 @@ def test_obstacles_are_known_without_a_network(llava_folder: Path) -> None:
     assert obstacle(Wish(SMALL, "cpu"), Machine((), 9_000_000_000, 1 << 40)) == ""
     assert obstacle(Wish("stickers", "cpu"), Machine((), 1, 1)) == ""
     assert obstacle(Wish(str(llava_folder), "cpu"), Machine((), 1, 1)).startswith("It needs about 0.0 GB")
+
+
+@pytest.mark.parametrize(
+    ("files", "free"),
+    [
+        ({"memory.max": "5000", "memory.current": "4000", "memory.stat": "file 2900\ninactive_file 2500\n"}, 3500),
+        ({"memory.max": "5000", "memory.current": "4000", "memory.stat": "file 2900\ninactive_file many\n"}, 1000),
+        ({"memory.max": "5000", "memory.current": "4000"}, 1000),
+        ({"memory.max": "max", "memory.current": "4000", "memory.stat": "inactive_file 2500\n"}, 1 << 30),
+        (
+            {
+                "memory/memory.limit_in_bytes": "5000",
+                "memory/memory.usage_in_bytes": "4000",
+                "memory/memory.stat": "inactive_file 1\ntotal_inactive_file 2500\n",
+            },
+            3500,
+        ),
+    ],
+)
+def test_files_that_a_container_has_read_are_not_memory_in_use(
+    files: dict[str, str], free: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "memory").mkdir()
+    for name, text in files.items():
+        (tmp_path / name).write_text(text)
+    monkeypatch.setattr(machine, "CGROUPS", tmp_path)
+    monkeypatch.setattr(machine, "_proc", lambda: 1 << 30)
+    assert machine._host() == free

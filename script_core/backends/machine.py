@@ -8,7 +8,12 @@ from dataclasses import dataclass
 from pathlib import Path
 
 GB = 1e9
-CGROUPS = (("memory.max", "memory.current"), ("memory/memory.limit_in_bytes", "memory/memory.usage_in_bytes"))
+CGROUPS = Path("/sys/fs/cgroup")
+# Of both versions: the files of a limit, of what is used, and of its parts, and the part that is given back on demand.
+LIMITS = (
+    ("memory.max", "memory.current", "memory.stat", "inactive_file"),
+    ("memory/memory.limit_in_bytes", "memory/memory.usage_in_bytes", "memory/memory.stat", "total_inactive_file"),
+)
 
 
 @dataclass(frozen=True)
@@ -73,13 +78,23 @@ def _gb(size: float) -> str:
 
 def _host() -> int | None:
     free = _proc()
-    for limit, used in CGROUPS:
+    for limit, used, parts, cached in LIMITS:
         try:
-            room = int(Path("/sys/fs/cgroup", limit).read_text()) - int(Path("/sys/fs/cgroup", used).read_text())
+            room = int((CGROUPS / limit).read_text()) - int((CGROUPS / used).read_text())
         except (OSError, ValueError):
             continue  # no such limit: "max", or another system
+        room += _part(CGROUPS / parts, cached)  # files that were read count as used, until somebody needs the room
         return room if free is None else min(free, room)
     return free
+
+
+def _part(path: Path, name: str) -> int:
+    """One number of a file of names and numbers; 0 if it is not there."""
+    try:
+        found = dict(line.split(maxsplit=1) for line in path.read_text().splitlines())
+        return int(found.get(name, 0))
+    except (OSError, ValueError):
+        return 0
 
 
 def _proc() -> int | None:
