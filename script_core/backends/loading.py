@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib import import_module
 from pathlib import Path
 from typing import Any
@@ -173,7 +173,13 @@ def _lacking(wish: Wish, device: str, weights: float, missing: float, machine: M
     clip = CLIP_BYTES if missing and wish.known and wish.known.family in ("llava", "llava_next") else 0
     sizes = Need(needed(wish, device, weights), through, missing + clip)
     quantisable = on_gpu and not fewer_bits()
-    return lacking(sizes, machine, on_gpu, instead(wish.name, wish.bits, quantisable))
+    return lacking(sizes, _seen(machine, device), on_gpu, instead(wish.name, wish.bits, quantisable))
+
+
+def _seen(machine: Machine, device: str) -> Machine:
+    """What a device can use of the machine: one that names its GPU, such as "cuda:1", gets no other."""
+    _, _, index = device.partition(":")
+    return replace(machine, gpus=machine.gpus[int(index) : int(index) + 1]) if index else machine
 
 
 def _fetched(wish: Wish, hub: Hub | None, told: Told, check: Callable[[int, int], None]) -> Path:
@@ -193,17 +199,26 @@ def _family(config: dict[str, Any]) -> Any:
 
 
 def device_of(device: str | None) -> str:
-    """As torch names it, or "auto". Raises `CannotLoad` for what is not there."""
+    """One of "cpu", "cuda", "cuda:1" and the like, or "auto". Raises `CannotLoad` for what is not there."""
     if device in (None, "", "auto"):
         return (device or "cuda") if torch.cuda.is_available() else "cpu"
     try:
-        if torch.device(device).type == "cuda" and not torch.cuda.is_available():
-            raise CannotLoad(f"There is no GPU for device {device!r} here; use device='cpu'.")
+        found = torch.device(str(device))
     except RuntimeError as error:
-        if isinstance(error, CannotLoad):
-            raise
-        raise CannotLoad(f"{device!r} is not a device; use 'cpu', 'cuda' or 'auto'.") from error
-    return device
+        raise _no_device(device) from error
+    if str(found) != str(device):  # torch takes "cuda:300" for another GPU's number
+        raise _no_device(device)
+    if found.type == "cuda":
+        count = torch.cuda.device_count() if torch.cuda.is_available() else 0
+        if (found.index or 0) >= count:
+            raise CannotLoad(f"There is no GPU for device {device!r} here; use device={'cuda' if count else 'cpu'!r}.")
+    elif found.type != "cpu" and not (found.type == "mps" and torch.backends.mps.is_available()):
+        raise _no_device(device)  # also "meta", which holds no numbers to answer with
+    return "cpu" if found.type == "cpu" else str(found)
+
+
+def _no_device(device: str | None) -> CannotLoad:
+    return CannotLoad(f"{device!r} is not a device that a model can run on here; use 'cpu', 'cuda' or 'auto'.")
 
 
 def dtype_of(dtype: str | torch.dtype | None, device: str, family: str) -> torch.dtype:
