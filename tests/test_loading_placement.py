@@ -71,3 +71,18 @@ def test_a_checkpoint_is_located_without_being_read(llava_folder: Path, tmp_path
     found = locate(Wish(str(folder), "cpu"), machine=ROOMY)
     assert (found.family, found.placement.dtype, found.title) == ("llava", torch.float32, "copy")
     assert set(EMBEDDED) >= {"stickers"} and locate(Wish("stickers", "cpu")).folder.name == "stickers"
+
+
+@pytest.mark.parametrize("text", ["[]", "3", "null", '"llava"'])
+def test_settings_that_are_none_are_refused_in_a_sentence(llava_folder: Path, tmp_path: Path, text: str) -> None:
+    folder = tmp_path / "copy"
+    shutil.copytree(llava_folder, folder)
+    (folder / "config.json").write_text(text)
+    with pytest.raises(CannotLoad, match="config.json in .* holds no settings; fetch the checkpoint again[.]$"):
+        locate(Wish(str(folder), "cpu"), machine=ROOMY)
+
+
+def test_an_architecture_that_is_no_list_is_not_searched(llava_folder: Path, tmp_path: Path) -> None:
+    (tmp_path / "config.json").write_text('{"architectures": 3, "model_type": "other"}')
+    with pytest.raises(CannotLoad, match="is a 'other' model"):
+        locate(Wish(str(tmp_path), "cpu"), machine=ROOMY)

@@ -193,7 +193,8 @@ def _fetched(wish: Wish, hub: Hub | None, told: Told, check: Callable[[int, int]
 def _family(config: dict[str, Any]) -> Any:
     """The model type; the original LLaVA-Video checkpoint is told by its architecture, since it has called itself
     by more than one type."""
-    if "LlavaQwenForCausalLM" in (config.get("architectures") or ()):
+    architectures = config.get("architectures")
+    if isinstance(architectures, list) and "LlavaQwenForCausalLM" in architectures:
         return "llava_qwen"
     return config.get("model_type")
 
@@ -242,6 +243,9 @@ def _read_config(folder: Path) -> dict[str, Any]:
     if not (folder / "config.json").is_file():
         raise CannotLoad(f"The folder {folder} holds no config.json, so it is not a checkpoint.")
     try:
-        return json.loads((folder / "config.json").read_text(encoding="utf-8"))
+        config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
         raise CannotLoad(f"The config.json in {folder} cannot be read; fetch the checkpoint again.") from error
+    if not isinstance(config, dict):
+        raise CannotLoad(f"The config.json in {folder} holds no settings; fetch the checkpoint again.")
+    return config
