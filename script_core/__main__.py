@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from typing import Any, NoReturn
 
 from script_core.backends.progress import Step
+from script_core.pipe import quietly
 from script_core.report import Result
 
 
@@ -22,7 +23,11 @@ class _Parser(argparse.ArgumentParser):
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run one command; returns the exit code: 0, or 2 with one line on stderr."""
+    """Run one command; returns the exit code: 0, or 2 with one line on stderr, or 141 if its output was closed."""
+    return quietly(lambda: _run(argv))
+
+
+def _run(argv: Sequence[str] | None) -> int:
     args = _parser().parse_args(argv)
     from script_core.backends.base import CannotLoad
     from script_core.engine import QuestionError
