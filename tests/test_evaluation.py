@@ -71,10 +71,26 @@ def test_methods_are_read_as_typed() -> None:
     assert len(parse_list("script,script(),random")) == 2
 
 
+def test_texts_that_mean_the_same_are_one_method() -> None:
+    for first, second in (("script(sign=1)", "script(sign=1.0)"), ("script(tau=0)", "script(tau=-0.0)")):
+        assert parse(first).key == parse(second).key and len(parse_list(f"{first},{second}")) == 1
+    assert parse("fastv(k=2)").pruner.k == 2 and parse("fastv(k=none)").key == parse("fastv").key
+
+
+@pytest.mark.parametrize("text", ["random(seed=5)", "random( seed = 0)", "script(seed=1)", "random,random(seed=1)"])
+def test_a_seed_that_would_not_be_used_is_refused(text: str) -> None:
+    with pytest.raises(CannotPrune, match=r"Leave seed out of \w+\(.*\): .* seeds 0, 1, 2 and so on.*[.]$"):
+        parse_list(text)
+    assert parse("random(seed=5)").pruner.seed == 5  # one method, asked once, may have the seed that it was given
+
+
 @pytest.mark.parametrize(
     "text",
-    ["skript", "script(q=1)", "script(p)", "script(p=high)", "script(scope=3)", "script(gsp=1)", "script(p=2)", ""],
-)
+    [
+        "skript", "script(q=1)", "script(p)", "script(p=high)", "script(scope=3)", "script(gsp=1)", "script(p=2)", "",
+        "script(sign=true)", "fastv(k=2.5)", "script(gamma=1" + 400 * "0" + ")",
+    ],
+)  # fmt: skip
 def test_what_is_not_a_method_is_refused_in_a_sentence(text: str) -> None:
     with pytest.raises(CannotPrune, match=r"[a-z].*[.]$"):
         parse_list(text)

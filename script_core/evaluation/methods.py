@@ -46,52 +46,62 @@ class Method:
 
 def parse(text: str) -> Method:
     """One method. Raises `CannotPrune` with the reason if the name, a parameter or a value is not one."""
-    found = _FORM.fullmatch(text.strip())
-    if not found:
-        raise CannotPrune(f"{text.strip()!r} is not a method; write a name, or name(parameter=value,...).")
-    name, inside = found.groups()
+    name, typed = _read(text)
     if name not in PRUNERS:
         raise CannotPrune(f"There is no method {name!r}; the methods are {', '.join(PRUNERS)}.")
     plain = PRUNERS[name]()
     known = {f.name: f for f in dataclasses.fields(plain)} if dataclasses.is_dataclass(plain) else {}
     given: dict[str, Any] = {}
-    for part in filter(None, (piece.strip() for piece in (inside or "").split(","))):
-        key, equals, value = (side.strip() for side in part.partition("="))
-        if not equals or key not in known:
+    for key, value in typed:
+        if value is None or key not in known:
             options = ", ".join(known) or "none at all"
             raise CannotPrune(f"{name} has no parameter {key!r}; it has {options}.")
-        given[key] = _value(name, key, value, getattr(plain, key))
+        given[key] = _value(name, known[key], value, getattr(plain, key))
     return Method(text.strip(), dataclasses.replace(plain, **given) if given else plain)
 
 
+def _read(text: str) -> tuple[str, list[tuple[str, str | None]]]:
+    """The name, and the parameters as typed; None for one without a value. Raises `CannotPrune`."""
+    found = _FORM.fullmatch(text.strip())
+    if not found:
+        raise CannotPrune(f"{text.strip()!r} is not a method; write a name, or name(parameter=value,...).")
+    parts = [part.partition("=") for part in (found[2] or "").split(",") if part.strip()]
+    return found[1], [(key.strip(), value.strip() if equals else None) for key, equals, value in parts]
+
+
 def parse_list(text: str) -> tuple[Method, ...]:
-    """Several, with commas between them; commas inside brackets belong to a method. Raises `CannotPrune`."""
+    """Several, with commas between them; commas inside brackets belong to a method. Raises `CannotPrune`.
+
+    A seed is refused: whoever asks several methods counts the seeds, and a row is named after what was typed.
+    """
     parts = [part for part in re.split(r",(?![^()]*\))", text) if part.strip()]
     if not parts:
         raise CannotPrune("Name at least one method, such as script,random.")
     methods: dict[str, Method] = {}
     for part in parts:
         method = parse(part)
+        if "seed" in dict(_read(part)[1]):
+            raise CannotPrune(
+                f"Leave seed out of {part.strip()}: methods that are random run with the seeds 0, 1, 2 and so on, as "
+                "many as are asked for."
+            )
         methods.setdefault(method.key, method)
     return tuple(methods.values())
 
 
-def _value(name: str, key: str, text: str, default: Any) -> Any:
+def _value(name: str, field: dataclasses.Field[Any], text: str, default: Any) -> Any:
+    """As the parameter's own type, so that 1 and 1.0 are one value."""
+    kinds = re.findall(r"\w+", str(field.type))  # of an annotation, such as "float | None"
     word = _WORDS.get(text.lower(), text)
-    if not isinstance(word, str):
-        value: Any = word
-    else:
-        try:
-            value = int(text) if re.fullmatch(r"[+-]?\d+", text) else float(text)
-        except ValueError:
-            value = text
-    number = isinstance(value, int | float) and not isinstance(value, bool)
-    fits = {
-        bool: isinstance(value, bool),
-        int: number and isinstance(value, int),
-        float: number,
-        str: isinstance(value, str),
-    }
-    if default is not None and not fits.get(type(default), True):
-        raise CannotPrune(f"{name} cannot use {key}={text}; its default is {default!r}.")
-    return float(value) if isinstance(default, float) else value
+    value = _number(word, "float" not in kinds) if isinstance(word, str) else word
+    if type(value).__name__ not in [*kinds, *(["NoneType"] if "None" in kinds else [])]:
+        raise CannotPrune(f"{name} cannot use {field.name}={text}; its default is {default!r}.")
+    return value + 0.0 if isinstance(value, float) else value  # -0.0 becomes 0.0
+
+
+def _number(text: str, whole: bool) -> int | float | str:
+    """whole: whether what looks like a whole number is one."""
+    try:
+        return int(text) if whole and re.fullmatch(r"[+-]?\d+", text) else float(text)
+    except ValueError:
+        return text
