@@ -83,7 +83,17 @@ def test_tests_without_a_difference_find_none() -> None:
     assert (same.p_t, same.p_wilcoxon, same.difference, same.low, same.high) == (1.0, 1.0, 0.0, 0.0, 0.0)
     constant = statistics.paired([1.0, 1.0, 1.0], [0.5, 0.5, 0.5])
     assert constant.p_t == 0.0 and constant.p_wilcoxon < 0.1 and constant.low == constant.high == 0.5
-    assert statistics.paired([1.0], [0.0]).p_t == 1.0
+    alone = statistics.paired([1.0], [0.0])
+    assert alone.p_t == 1.0 and alone.difference == 1.0 and np.isnan(alone.low) and np.isnan(alone.high)
+
+
+def test_the_noise_of_sums_is_no_difference() -> None:
+    noise = statistics.paired([0.1 + 0.2] * 4, [0.3] * 4, [6, 6, 6, 2])
+    assert (noise.difference, noise.p_t, noise.p_wilcoxon, noise.low, noise.high) == (0.0, 1.0, 1.0, 0.0, 0.0)
+    # One question more on every scene, whatever the scene's size: the same gain but for its last digits.
+    constant = statistics.paired([1 / 3, 1 / 6, 0.2 + 0.1], [0.0, 0.0, 0.2], [3, 6, 10])
+    assert constant.p_t == 0.0
+    assert constant.p_wilcoxon == statistics.paired([1.0] * 3, [0.0] * 3).p_wilcoxon
 
 
 def test_intervals_resample_scenes_with_their_questions() -> None:
@@ -147,7 +157,9 @@ def test_the_command_writes_both_files_and_goes_on_from_its_journal(
     assert main([*words, "--device", "cpu"]) == 0
     first = json.loads(out.read_text())
     assert [row["method"] for row in first["rows"]] == ["full", "uniform"]
-    assert out.with_suffix(".csv").is_file() and "uniform" in capsys.readouterr().out
+    table = capsys.readouterr().out
+    assert out.with_suffix(".csv").is_file() and "uniform" in table
+    assert first["scenes"] == 1 and table.count("-)") == 3 and "0.0 .. " not in table  # one scene has no interval
     assert main([*words, "--device", "cpu", "--budgets", "6,3"]) == 0
     assert "6 answers are there already" in capsys.readouterr().err
     assert main(["--methods", "skript"]) == 2

@@ -125,20 +125,27 @@ def _table(results: dict[str, Any]) -> str:
         f"{'method':{wide}} budget  accuracy (95 %)        F1  ratio of means  mean of ratios  select  prefill ms",
     ]
     for row in results["rows"]:
-        low, high = (100 * (row[f"accuracy_{side}"] or 0) for side in ("low", "high"))
+        bounds = _range(row["accuracy_low"], row["accuracy_high"], "4.1f", "5.1f")
         lines.append(
-            f"{row['method']:{wide}} {row['budget']:6}  {100 * row['accuracy']:5.1f} ({low:4.1f} .. {high:5.1f})  "
+            f"{row['method']:{wide}} {row['budget']:6}  {100 * row['accuracy']:5.1f} ({bounds:>13})  "
             f"{_percent(row['f1']):>6}  {_percent(row['ratio_of_means']):>14}  {_percent(row['mean_of_ratios']):>14}  "
             f"{row['select_ms']:6.1f}  {row['prefill_ms']:10.1f}"
         )
     lines += [
         f"{t['first']} against {t['second']} at {t['budget']}: {100 * t['difference']:+.1f} points "
-        f"({100 * t['low']:+.1f} .. {100 * t['high']:+.1f}), "
+        f"({_range(t['low'], t['high'], '+.1f', '+.1f')}), "
         f"one-sided p: t {t['p_t']:.3g}, Wilcoxon {t['p_wilcoxon']:.3g}"
         for t in results["tests"]
     ]
     lines += [f"{x['method']} at {x['budget']}: not possible. {x['reason']}" for x in results["impossible"]]
     return "\n".join(lines)
+
+
+def _range(low: float | None, high: float | None, *forms: str) -> str:
+    """An interval in percent; "-" where there is none, as of a single scene."""
+    if low is None or high is None:
+        return "-"
+    return f"{100 * low:{forms[0]}} .. {100 * high:{forms[1]}}"
 
 
 def _percent(value: float | None) -> str:

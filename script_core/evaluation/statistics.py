@@ -13,6 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 
 RESAMPLES = 2_000
+DIGITS = 9  # shares of right answers differ by much more; what is left beyond is the noise of their sums
 
 
 @dataclass(frozen=True)
@@ -23,7 +24,10 @@ class Interval:
 
 @dataclass(frozen=True)
 class Paired:
-    """One-sided: small p-values speak for the first being better. difference: of means; scenes: pairs."""
+    """One-sided: small p-values speak for the first being better. difference: of means; scenes: pairs.
+
+    low and high are not a number where there are fewer than two scenes, as in `interval`.
+    """
 
     difference: float
     low: float
@@ -73,13 +77,14 @@ def paired(ours: Sequence[float], theirs: Sequence[float], weights: Sequence[flo
     if a.shape != b.shape or a.ndim != 1:
         raise ValueError(f"paired tests need two equally long lists of scores, got {a.shape} and {b.shape}")
     share = np.ones_like(a) if weights is None else np.asarray(weights, dtype=float)
-    gap = a - b
+    gap, gain = np.round(a - b, DIGITS), np.round((a - b) * share, DIGITS)
     difference = float(np.average(gap, weights=share)) if len(gap) else 0.0
-    if len(gap) < 2 or not gap.any():
+    if len(gap) < 2:
+        return Paired(difference, math.nan, math.nan, 1.0, 1.0, len(gap))
+    if not gap.any():
         return Paired(difference, difference, difference, 1.0, 1.0, len(gap))
     from scipy import stats  # slow to import, and the page shows finished results without it
 
-    gain = gap * share
     if np.ptp(gain) == 0:  # the same gain on every scene: infinitely many standard errors away from none
         p_t = 0.0 if gain[0] > 0 else 1.0
     else:
