@@ -13,21 +13,28 @@ import sys
 import time
 from collections.abc import Sequence
 from pathlib import Path
+from tempfile import TemporaryFile
 from typing import Any
 
 from script_core.evaluation.methods import parse_list
 from script_core.evaluation.questions import SIZES
 from script_core.evaluation.runner import Job, Progress
+from script_core.pipe import quietly
 
 MODELS = {"image": "stickers", "video": "stickers-video", "tiles": "stickers-anyres"}
+CSV, JOURNAL = ".csv", ".journal.jsonl"
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run, write, and print the table; 0, or 2 with a sentence on stderr, or 130 when interrupted."""
-    args = _parser().parse_args(argv)
+    """Run, write, and print the table; 0, or 2 with a sentence on stderr, 130 when interrupted, 141 if unread."""
+    return quietly(lambda: _run(_parser().parse_args(argv)))
+
+
+def _run(args: argparse.Namespace) -> int:
     try:
         budgets = tuple(int(part) for part in args.budgets.split(",") if part.strip())
         job = Job(parse_list(args.methods), budgets, args.questions, args.kind, args.seeds)
+        _check(args.out)
         return _measure(args, job)
     except (ValueError, RuntimeError) as error:  # all of this project's own errors are one of the two
         print(f"error: {' '.join(str(error).split())}", file=sys.stderr)
@@ -60,6 +67,25 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
+def _check(out: Path) -> None:
+    """Raises ValueError if the results could not be written: said now, and not after minutes or hours of answers."""
+    if out.suffix.lower() == CSV:
+        raise ValueError(
+            f"{out} would be overwritten by the table of that name; give --out a name such as results.json."
+        )
+    try:
+        if out.is_dir() or out.with_suffix(CSV).is_dir():
+            raise ValueError(f"{out} or its table is a folder; give --out the name of a file, such as results.json.")
+        out.parent.mkdir(parents=True, exist_ok=True)
+        with TemporaryFile(dir=out.parent):  # permissions alone do not tell of a disk that is read-only
+            pass
+        if out.with_suffix(JOURNAL).exists():
+            out.with_suffix(JOURNAL).open("ab").close()
+    except OSError as error:
+        reason = error.strerror or type(error).__name__
+        raise ValueError(f"{out} cannot be written ({reason}); give --out another place.") from error
+
+
 def _measure(args: argparse.Namespace, job: Job) -> int:
     import torch
 
@@ -72,7 +98,7 @@ def _measure(args: argparse.Namespace, job: Job) -> int:
     if args.threads > 0:
         torch.set_num_threads(args.threads)
     engine = Engine.load(args.model or MODELS[job.kind], device=args.device)
-    path = args.out.with_suffix(".journal.jsonl")
+    path = args.out.with_suffix(JOURNAL)
     if args.fresh:
         path.unlink(missing_ok=True)
     with Journal(path, header(engine, job.kind)) as journal:
@@ -86,7 +112,7 @@ def _measure(args: argparse.Namespace, job: Job) -> int:
             code = 130
         results = summarise(job, journal, describe(engine))
     write_json(args.out, results)
-    write(args.out.with_suffix(".csv"), as_csv(results))
+    write(args.out.with_suffix(CSV), as_csv(results))
     print(_table(results))
     print(f"\nwritten: {args.out} and {args.out.with_suffix('.csv').name}", file=sys.stderr)
     return code
