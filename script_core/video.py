@@ -21,7 +21,7 @@ from typing import Any
 
 import numpy as np
 
-from script_core.media import MIN_SIDE, Media, MediaError
+from script_core.media import MIN_SIDE, Media, MediaError, is_file
 
 MAX_BYTES = 1 << 30
 MAX_SIDE = 768  # frames are handed over no larger than this; every model here reads them smaller
@@ -55,7 +55,7 @@ def is_video(source: Any) -> bool:
     try:
         if isinstance(source, bytes):
             kind = container(source[:16])
-        elif isinstance(source, str | Path) and Path(source).is_file():
+        elif isinstance(source, str | Path) and is_file(source):
             with open(source, "rb") as file:
                 kind = container(file.read(16))
         else:
@@ -71,7 +71,7 @@ def _moves(source: str | Path | bytes) -> bool:
     from PIL import Image
 
     try:
-        with Image.open(io.BytesIO(source) if isinstance(source, bytes) else source) as picture:
+        with Image.open(io.BytesIO(source) if isinstance(source, bytes) else source, formats=["GIF"]) as picture:
             return getattr(picture, "n_frames", 1) > 1
     except Exception:  # a broken GIF leads its decoder to IndexError and more; it is no film then
         return False
@@ -107,7 +107,7 @@ def read(path: str | Path, count: int, *, max_seconds: int | None = None) -> tup
 
 def _accept(path: Path) -> str:
     """The container, or a `MediaError` by size and first bytes."""
-    if not path.is_file():
+    if not is_file(path):
         raise MediaError(f"There is no video at {str(path)[:200]!r}; give the path of a video file.")
     try:
         size = path.stat().st_size

@@ -12,7 +12,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from script_core.media import MAX_PIXELS, Media, MediaError, read_image
+from script_core.__main__ import main
+from script_core.media import MAX_PIXELS, Media, MediaError, read_image, read_media
+from script_core.video import read_video
 from tests.tiny import picture
 
 
@@ -119,6 +121,47 @@ def test_an_animation_gives_its_first_frame_and_says_so() -> None:
     assert read_image(encoded(frames[0], "GIF")).notes == ()
 
 
+@pytest.mark.parametrize(("kind", "said"), [
+    ("WEBP", "is an animation of 2 frames"), ("PNG", "is an animation of 2 frames"), ("TIFF", "has 2 pages"),
+    ("MPO", None),
+])  # fmt: skip
+def test_only_an_animation_is_called_one(kind: str, said: str | None) -> None:
+    first, second = Image.new("RGB", (20, 20), "red"), Image.new("RGB", (20, 20), "blue")
+    media = read_image(encoded(first, kind, save_all=True, append_images=[second]))
+    assert media.notes == ((f"This picture {said}; the first one is used.",) if said else ())
+    assert media.frames[0][5, 5, 0] > 240
+
+
+@pytest.mark.parametrize("kind", ["PNG", "WEBP", "JPEG"])
+def test_metadata_that_cannot_be_read_is_no_damage(kind: str) -> None:
+    media = read_image(encoded(Image.new("RGB", (40, 30), "white"), kind, exif=b"Exif\0\0garbagegarbage"))
+    assert (media.width, media.height) == (40, 30) and media.frames[0].min() > 250
+
+
+def test_no_other_program_is_started_for_a_picture(monkeypatch: pytest.MonkeyPatch) -> None:
+    from PIL import EpsImagePlugin
+
+    monkeypatch.setattr(EpsImagePlugin, "Ghostscript", lambda *a, **o: pytest.fail("Ghostscript was started"))
+    assert "use PNG, JPEG, WebP" in refused(encoded(Image.new("RGB", (40, 30)), "EPS"))
+
+
+@pytest.mark.parametrize("length", [300, 5000])
+def test_a_name_longer_than_any_file_has_names_no_file(length: int, capsys: pytest.CaptureFixture[str]) -> None:
+    name = "a" * length
+    assert "no picture at" in refused(name)
+    with pytest.raises(MediaError, match="no picture at"):
+        read_media(name, frames=4)
+    with pytest.raises(MediaError, match="no video at"):
+        read_video(name, 4)
+    assert main(["ask", name, "is there a dog ?"]) == 2
+    assert "no picture at" in capsys.readouterr().err
+
+
+def test_the_limit_on_pixels_holds_for_arrays_too() -> None:
+    with pytest.raises(MediaError, match="40x30, 0.0012 million pixels; the limit is 0.001 million"):
+        read_image(picture(40, 30), max_pixels=1000)
+
+
 def test_sixteen_bits_keep_their_brightness() -> None:
     ramp = np.linspace(0, 65535, 32 * 32).reshape(32, 32).astype(np.uint16)
     for source in (ramp, encoded(Image.fromarray(ramp)), encoded(Image.fromarray(ramp), "TIFF")):
@@ -135,6 +178,26 @@ def test_floats_and_grey_arrays() -> None:
     assert read_image(np.full((16, 16, 1), 200.0)).frames[0][0, 0].tolist() == [200] * 3
     assert read_image(np.full((16, 16), np.nan)).frames[0].max() == 0
     assert read_image(np.ones((16, 16), dtype=bool)).frames[0].min() == 255
+
+
+def test_a_float_picture_that_overshoots_white_keeps_its_brightness() -> None:
+    half = np.full((16, 16), 0.5)
+    for white in (1.0001, 1.4):
+        half[0, 0] = white
+        grey = read_image(half).frames[0]
+        assert grey[0, 0, 0] == 255 and grey[8, 8, 0] == 128
+        assert read_image(half * 255).frames[0].tolist() == grey.tolist()
+
+
+@pytest.mark.parametrize(("kind", "white"), [
+    (np.int8, 127), (np.int16, 255), (np.int16, 32767), (">u2", 65535), (np.int32, 255), (np.int64, 65535),
+    (np.uint32, 2**32 - 1), (np.uint64, 2**64 - 1),
+])  # fmt: skip
+def test_integers_of_every_size_have_a_white(kind: Any, white: int) -> None:
+    array = np.full((16, 16), white, dtype=kind)
+    array[8] = white // 2
+    grey = read_image(array).frames[0]
+    assert grey[0, 0, 0] == 255 and abs(int(grey[8, 0, 0]) - 127) <= 1
 
 
 @pytest.mark.parametrize("mode", ["1", "L", "P", "CMYK", "YCbCr", "HSV", "LAB"])
