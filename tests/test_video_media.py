@@ -137,6 +137,13 @@ def test_spread_keeps_both_ends_and_never_repeats() -> None:
         assert index[0] == 0 and index[-1] == 499 and (np.diff(index) > 0).all() and len(index) <= count
 
 
+@pytest.mark.parametrize("reader", ["decord", "opencv"])
+def test_one_frame_of_a_long_video_is_its_first(tmp_path: Path, reader: str) -> None:
+    path = str(clips.write(tmp_path / "clip.mp4", frames=40))
+    frames, times = video._collect(reader, path, 1, time.monotonic() + 60)
+    assert [clips.number(f) for f in frames] == [0] and times == [0.0]
+
+
 # H.264 as phones write it, with B-frames. From 30 frames of `clips.write(".../src.avi")`, with ffmpeg and libx264:
 #   h264.mp4          -c:v libx264 -pix_fmt yuv420p -crf 20 -bf 2
 #   h264-rotated.mp4  the first with -display_rotation 90 and -c copy: a quarter turn counter-clockwise when shown
