@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -11,7 +12,7 @@ from torch import Tensor
 
 from script_core.pruners import cdpruner, divprune, script_released, trim, visionzip
 from script_core.pruners.base import CannotPrune
-from script_core.tokens import VisualTokens
+from script_core.tokens import Block, VisualTokens
 from tests import made
 from tests.made import clustered
 
@@ -138,6 +139,15 @@ def test_released_graph_changes_nothing_and_says_so() -> None:
     picks = script_released.pick_order(tokens.features.view(2, 64, -1), relevance, 15)
     assert selection.kept.tolist() == sorted(picks[0].tolist() + (picks[1] + 64).tolist())
     assert "the graph changed nothing" in selection.notes[0]
+
+
+def test_released_skips_a_tile_without_tokens() -> None:
+    whole, asked = made.tokens(1, side=8), made.question()
+    padding = Block("tile", 8, 8)
+    grid = replace(whole.grid, blocks=(*whole.grid.blocks, padding, padding))
+    thin = VisualTokens(whole.features, grid, joint=whole.joint)
+    method = script_released.ScriptReleased()
+    assert method.select(thin, asked, 20).kept.tolist() == method.select(whole, asked, 20).kept.tolist()
 
 
 @pytest.mark.parametrize(("dominant", "contextual"), [(6, 4), (1, 3), (9, 0), (20, 30), (51, 0)])

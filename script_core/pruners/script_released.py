@@ -54,8 +54,9 @@ class ScriptReleased:
         orders, shared = [], 0
         shares = split_budget(budget, [len(index) for index in known.members])
         for index, rows, share in zip(known.members, known.rows, shares, strict=True):
-            cosine = np.stack([rows[i] for i in range(len(index))]) if len(index) else np.zeros((0, 0))
-            redundancy[index] = _scores(cosine)
+            if not len(index):  # a tile of a very thin picture, all of it padding
+                continue
+            redundancy[index] = _scores(np.stack([rows[i] for i in range(len(index))]))
             matters[index] = relevance(visual[index.to(visual.device)][None], text, sign)[0]
             order = _picks(rows, similarity.array(matters[index]), len(index))
             connected = set(highest_first(redundancy[index])[:share].tolist())
