@@ -85,7 +85,12 @@ def _refusal(unknown: Sequence[str]) -> str:
     return f"I do not know the word{'s' if len(unknown) > 1 else ''} {_quoted(unknown)}."
 
 
+def _shown(word: str) -> str:
+    """At most 40 characters of a word, or the code point of one that nobody could see."""
+    return "".join(char for char in word if char.isprintable())[:40] or f"U+{ord(word[0]):04X}"
+
+
 def _quoted(words: Sequence[str]) -> str:
     """ "a", "b" and "c"; at most five of them, as a question may hold hundreds."""
-    quoted = [f'"{word[:40]}"' for word in words[:5]] + (["others"] if len(words) > 5 else [])
+    quoted = [f'"{_shown(word)}"' for word in words[:5]] + (["others"] if len(words) > 5 else [])
     return quoted[0] if len(quoted) == 1 else f"{', '.join(quoted[:-1])} and {quoted[-1]}"

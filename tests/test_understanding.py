@@ -78,6 +78,47 @@ def test_a_refusal_is_one_short_sentence(question: str, said: str) -> None:
     assert refusal and said in refusal and len(refusal) < 300
 
 
+@pytest.mark.parametrize(("question", "named"), [
+    ("is there a \U0001f992 ?", "\U0001f992"),
+    ("is there a \U0001f992?", "\U0001f992"),
+    ("is there a dog\U0001f642", "\U0001f642"),
+    ("is there a \u2764\ufe0f ?", "\u2764\ufe0f"),
+    ("is there a dog + an apple ?", "+"),
+    ("is there a \x00 ?", "U+0000"),
+    ("is there a \u200b ?", "U+200B"),
+    ("is there a ____ ?", "____"),
+    ("the dog is left of the _ ?", "_"),
+    ("is there a ??? ?", "???"),
+    ("is there a ??? in the picture ?", "???"),
+    ("where is the *** ?", "***"),
+])  # fmt: skip
+def test_what_stands_in_place_of_a_word_is_a_word(question: str, named: str) -> None:
+    assert in_sticker_words(question).refusal == f'I do not know the word "{named}".'
+
+
+@pytest.mark.parametrize("question", [
+    "is there a dog???", "is there a dog ??? ", "is there a dog.", "is there a (dog)?", 'is there a " dog " ?',
+    "is there a \u201cdog\u201d ?", "is there a -- dog ?", "is there a ... dog ?", "is there a dog\u2026",
+    "is there a _dog_ ?", "hello, is there a dog, please?!", "\ufeffis there a dog?\u200b", "is there a do\u00adg ?",
+])  # fmt: skip
+def test_ordinary_punctuation_is_no_word(question: str) -> None:
+    understood = in_sticker_words(question)
+    assert (understood.text, understood.refusal, understood.notice) == ("is there a dog ?", None, None)
+
+
+@pytest.mark.parametrize("question", [
+    "\u0130s there an apple ?", "is there an \u00e1ppl\u00e9 ?", "\uff29s there an apple\uff1f",
+])  # fmt: skip
+def test_accents_and_other_forms_of_letters_are_understood(question: str) -> None:
+    understood = in_sticker_words(question)
+    assert (understood.text, understood.refusal) == ("is there an apple ?", None)
+
+
+@pytest.mark.parametrize("mark", ["'", "\u2019", "\u2018", "`", "\u00b4"])
+def test_every_apostrophe_is_one(mark: str) -> None:
+    assert in_sticker_words(f"where{mark}s the dog ?").text == "where is the dog ?"
+
+
 def test_a_refused_question_costs_nothing(engine: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(Decoding, "__init__", lambda *a, **o: pytest.fail("the language model ran"))
     events = list(engine.stream(SCENE, "is there a giraffe?", budget=32))

@@ -19,6 +19,11 @@ from .phrases import PHRASES, PLACES, VOCABULARY
 from .realwords import REAL_WORDS
 from .synonyms import ADJECTIVES, FILLERS, NOUN_SYNONYMS, PAIRS, SYNONYMS
 
+# Apostrophes as they are typed and pasted.
+APOSTROPHES = str.maketrans(dict.fromkeys("`\u00b4\u2018\u2019\u02bc\u2032", "'"))
+# Soft hyphens, joiners, direction marks and the like: beside anything visible they mean nothing here.
+HIDDEN = "\u00ad\u200b-\u200f\u202a-\u202e\u2060-\u2069\ufeff"
+
 LONGEST = 30  # words; the model has never seen a question of half that length
 SLIP_LENGTHS = range(4, 21)  # shorter words have too many neighbours to correct, longer ones are no slips
 
@@ -27,9 +32,10 @@ SLIP_LENGTHS = range(4, 21)  # shorter words have too many neighbours to correct
 class Understood:
     """`text`: canonical words with single spaces, ending in "?" (empty if nothing was typed).
 
-    `unknown`: the words that the model does not know, as typed, in order, without repeats. Unknown nouns stay in the
-    text, unknown adjectives and whatever follows the 30th word do not. `taught` tells whether the text is one of the
-    wordings that the model was trained on; on any other its answer is a guess.
+    `unknown`: the words that the model does not know, as typed, in order, without repeats; symbols, emoji and blanks
+    to be filled in are words too. Unknown nouns stay in the text, unknown adjectives and whatever follows the 30th word
+    do not. `taught` tells whether the text is one of the wordings that the model was trained on; on any other its
+    answer is a guess.
     """
 
     text: str
@@ -40,13 +46,17 @@ class Understood:
 def understand(text: str) -> Understood:
     """Lower-case, correct, translate and rephrase a typed question. Any string is accepted."""
     unknown: list[str] = []
-    words = [_word(word, unknown) for word in _merge(_split(text))]
+    plain = _plain(text)
+    words = [_word(word, unknown) for word in _merge(_split(plain))]
     kept = [part for word in words for part in word.split()][:LONGEST]
     if not kept:
         return Understood("", tuple(dict.fromkeys(unknown)))
     phrase = " ".join(word for word, before in zip(kept, ["", *kept], strict=False) if word != before)
     phrase = agree(phrase if is_taught(f"{phrase} ?") else rephrase(phrase))
-    return Understood(f"{phrase} ?", tuple(dict.fromkeys(unknown)), is_taught(f"{phrase} ?"))
+    taught = is_taught(f"{phrase} ?")
+    if not taught:  # "is there a -- dog ?" is whole without its dash, "is there a ??? ?" is not
+        unknown += [run for run in _BLANK.findall(plain) if not _symbols(run)]
+    return Understood(f"{phrase} ?", tuple(dict.fromkeys(unknown)), taught)
 
 
 def is_taught(text: str) -> bool:
@@ -73,13 +83,30 @@ def _taught() -> tuple[re.Pattern[str], ...]:
     )
 
 
-def _split(text: str) -> list[str]:
-    plain = unicodedata.normalize("NFKC", text).lower().replace("\u2019", "'")
+def _plain(text: str) -> str:
+    """The text in lower case, with one form for characters that only look different and for Latin letters' accents."""
+    plain = unicodedata.normalize("NFKD", text.translate(APOSTROPHES)).casefold()
+    plain = unicodedata.normalize("NFKC", re.sub("(?<=[a-z])[\u0300-\u036f]+", "", plain))
+    return re.sub(rf"(?<=[^\s{HIDDEN}])[{HIDDEN}]+|[{HIDDEN}]+(?=[^\s{HIDDEN}])", "", plain)
+
+
+# Marks that stand by themselves after a word that wants another one, other than the mark that ends the question.
+_BLANK = re.compile(r"\b(?:an?|the|any|some|no|of|many|or|and)\s+(?!\W\s*$)([^\w\s]++)(?!\w)")
+
+
+def _split(plain: str) -> list[str]:
     plain = re.sub(r"\b(what|where|who|there|it|that)'s\b|\b(what|where|who|there)s\b", r"\1\2 is", plain)
     plain = re.sub(r"\b(\w+)n't\b", r"\1 not", plain)
     # "the car's colour" is the colour of the car.
     plain = re.sub(r"\b(the|this) (\w+)'s? (colou?r|position|location)\b", r"the \3 of the \2", plain)
-    return re.findall(r"\w+", plain.replace("_", " "))
+    plain = re.sub(r"(?<=[^\W_])_+|_+(?=[^\W_])", " ", plain)  # what is left of them are blanks
+    return [word for run in re.findall(r"\w+|[^\w\s]+", plain) if (word := run if run[0].isalnum() else _symbols(run))]
+
+
+def _symbols(run: str) -> str:
+    """Of characters that are no letters, what is not punctuation: emoji, signs, control characters. "" if all is."""
+    kept = [char for char in run if char == "_" or unicodedata.category(char)[0] in "SCM"]
+    return "".join(kept) if any(unicodedata.category(char)[0] != "M" for char in kept) else ""
 
 
 def _merge(words: list[str]) -> list[str]:
