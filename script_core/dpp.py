@@ -54,10 +54,17 @@ def greedy_walk(rows: Rows, relevance: np.ndarray, k: int, floor: float = FLOOR)
         raise ValueError(f"the number of tokens to pick must not be negative, got {k}")
     total = len(rows)
     steps = min(k, total)
-    relevance = np.nan_to_num(np.asarray(relevance, dtype=np.float64), nan=0.0)
+    relevance = usable(relevance)
     picks, gains = _cholesky(rows, relevance, steps, floor)
     order = np.concatenate([picks, _by_relevance(relevance, picks)])[:steps]
     return order, np.concatenate([gains, np.zeros(steps - len(gains))])
+
+
+def usable(relevance: np.ndarray) -> np.ndarray:
+    """Relevance (n,) in float64, with 0 for NaN and for what is infinite or would be once it is squared."""
+    values = np.asarray(relevance, dtype=np.float64)
+    with np.errstate(over="ignore"):
+        return np.where(np.isfinite(values * values), values, 0.0)
 
 
 def _cholesky(rows: Rows, relevance: np.ndarray, steps: int, floor: float) -> tuple[np.ndarray, np.ndarray]:

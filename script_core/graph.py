@@ -6,11 +6,16 @@ A token's degree counts its neighbours with cosine >= tau, and
     score_i = deg_i * exp(gamma * (mu_i - tau))   where mu_i is the mean cosine over those neighbours,
     score_i = mean cosine over the whole other side, where deg_i = 0.
 
+Where the first formula passes e^80, which float32 cannot hold much longer, the score goes on in step with its logarithm
+instead: e^80 (1 + ln(score) - 80). That keeps every order, and no score is infinite.
+
 A high score means redundant. The second case stays below tau and the first above 1, so a token without a neighbour is
 always kept before one that has any.
 """
 
 from __future__ import annotations
+
+import math
 
 import torch
 from torch import Tensor
@@ -19,6 +24,9 @@ from script_core.similarity import unit
 
 # An edge whose cosine equals tau up to rounding counts: two equal tokens are neighbours at tau = 1 too.
 ROUNDING = 1e-7
+
+# Natural logarithm of the score from which it grows with its logarithm.
+STEEP = 80.0
 
 
 def bipartite(features: Tensor) -> Tensor:
@@ -46,9 +54,15 @@ def redundancy_of(similarity: Tensor, tau: float, gamma: float) -> Tensor:
         degree = edge.sum(dim=axis)
         neighbours = weight.sum(dim=axis) / degree.clamp_min(1)
         everyone = similarity.sum(dim=axis) / max(similarity.shape[axis], 1)
-        connected = degree * torch.exp(gamma * (neighbours - tau))
-        scores[side] = torch.where(degree > 0, connected, everyone)
+        scores[side] = torch.where(degree > 0, connected(degree, neighbours, tau, gamma), everyone)
     return scores.to(torch.float32)
+
+
+def connected(degree: Tensor, mean: Tensor, tau: float, gamma: float) -> Tensor:
+    """Scores of tokens with neighbours: how many, and their mean cosine in float64; finite in float32."""
+    closeness = gamma * (mean - tau)
+    beyond = degree.clamp_min(1).log() + closeness - STEEP
+    return torch.where(beyond > 0, math.exp(STEEP) * (1 + beyond), degree * torch.exp(closeness))
 
 
 def survivors(scores: Tensor, p: float, budget: int) -> Tensor:

@@ -23,7 +23,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from script_core.dpp import greedy_walk
+from script_core.dpp import greedy_walk, usable
 from script_core.similarity import TIE, array, unit
 
 # Tokens taken at first, per pick.
@@ -35,6 +35,7 @@ BLOCK = 256
 
 def walk(features: Tensor, relevance: np.ndarray, k: int, floor: float) -> tuple[np.ndarray, np.ndarray]:
     """`dpp.greedy_walk` over the cosines of `features` (n, d) on the CPU: relevance (n,) float64, 1 <= k <= n."""
+    relevance = usable(relevance)  # a power that is not finite would never be ruled out
     power = relevance * relevance
     size = START * k
     while True:
