@@ -91,7 +91,7 @@ def _measure(args: argparse.Namespace, job: Job) -> int:
 
     from script_core.engine import Engine
     from script_core.evaluation.journal import Journal
-    from script_core.evaluation.provenance import describe
+    from script_core.evaluation.provenance import describe, differences, together
     from script_core.evaluation.results import as_csv, summarise, write, write_json
     from script_core.evaluation.runner import header, run
 
@@ -101,16 +101,24 @@ def _measure(args: argparse.Namespace, job: Job) -> int:
     path = args.out.with_suffix(JOURNAL)
     if args.fresh:
         path.unlink(missing_ok=True)
-    with Journal(path, header(engine, job.kind)) as journal:
+    here = describe(engine)
+    with Journal(path, header(engine, job.kind), here) as journal:
         if journal.resumed:
             print(f"{journal.resumed:,} answers are there already, from {path.name}", file=sys.stderr)
+            differ = differences(together(journal.origins.values()), here)
+            if differ:
+                print(
+                    f"They were not measured as the next ones are ({', '.join(differ)}: other or not known): the "
+                    "results list every commit and machine, and --fresh asks everything again.",
+                    file=sys.stderr,
+                )
         try:
             run(engine, job, journal, _bar())
             code = 0
         except KeyboardInterrupt:  # what all methods have answered so far makes results, too
             print("\nstopped; the same command goes on from here", file=sys.stderr)
             code = 130
-        results = summarise(job, journal, describe(engine))
+        results = summarise(job, journal, here)
     write_json(args.out, results)
     write(args.out.with_suffix(CSV), as_csv(results))
     print(_table(results))

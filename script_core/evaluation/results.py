@@ -19,6 +19,7 @@ from typing import Any
 
 from script_core.evaluation import statistics
 from script_core.evaluation.journal import Journal
+from script_core.evaluation.provenance import together
 from script_core.evaluation.questions import Item, sheets
 from script_core.evaluation.runner import Cell, Job
 
@@ -60,6 +61,12 @@ class _Answers:
     def record(self, cell: Cell, item: Item) -> dict[str, Any]:
         return self._records[f"{cell.key}|{item.key}"]
 
+    def keys(self) -> list[str]:
+        """Of every record that the results come from."""
+        possible = [cell for group in self.groups for cell in group.cells]
+        asked = [f"{cell.key}|{item.key}" for cell in possible for item in self.items]
+        return asked + [cell.key for cell in self.impossible]
+
     def right(self, group: _Group, item: Item) -> float:
         """Share of the seeds that answered right."""
         return plain.fmean(self.record(cell, item)["right"] for cell in group.cells)
@@ -79,7 +86,10 @@ class _Answers:
 
 
 def summarise(job: Job, journal: Journal, provenance: Mapping[str, Any]) -> dict[str, Any]:
-    """Everything that a results file holds. Raises ValueError if no question has been answered by all yet."""
+    """Everything that a results file holds. Raises ValueError if no question has been answered by all yet.
+
+    provenance: of the records that the journal did not hold already when it was opened.
+    """
     answers = _Answers(job, journal)
     if not answers.items:
         raise ValueError("No question has been answered by every method yet, so there is nothing to summarise.")
@@ -90,7 +100,7 @@ def summarise(job: Job, journal: Journal, provenance: Mapping[str, Any]) -> dict
         counts[item.suite] += 1
     return {
         "format": FORMAT,
-        **provenance,
+        **together(journal.origins.get(key, provenance) for key in answers.keys()),
         "questions": len(answers.items),
         "asked_for": job.questions,
         "scenes": len({item.scene for item in answers.items}),
