@@ -184,7 +184,7 @@ def test_auc_by_hand() -> None:
     assert auc(np.array([1.0, 1.0]), np.array([True, False])) == 0.5
 
 
-def test_the_smoke_preset_ends_in_a_checkpoint_that_transformers_loads(tmp_path: Path) -> None:
+def test_the_smoke_preset_ends_in_a_checkpoint_that_transformers_loads(tmp_path: Path, capsys) -> None:
     folder = tmp_path / "checkpoint"
     command = [sys.executable, "-m", "script_core.stickers.train", "--preset", "smoke", "--out", str(tmp_path)]
     done = subprocess.run([*command, "--destination", str(folder)], cwd=presets.ROOT, capture_output=True, text=True)
@@ -204,6 +204,10 @@ def test_the_smoke_preset_ends_in_a_checkpoint_that_transformers_loads(tmp_path:
     batch = processor(images=image, text="<s><image>is there a dog ? :", return_tensors="pt")
     out = loaded.generate(**batch, max_new_tokens=2, do_sample=False)
     assert out.shape[1] > batch["input_ids"].shape[1]
+    for mode, tokens in (("image", 576), ("video", 1152)):  # read from the folder as the embedded model is
+        benchmark.main(["--model", str(folder), "--mode", mode, "--questions", "2", "--json"])
+        told = json.loads(capsys.readouterr().out)
+        assert told["budget"] == tokens and sum(told["counts"][kind] for kind in told["accuracy"]) >= 2
 
 
 @pytest.mark.parametrize("name", ["align", "modes", "order"])

@@ -13,7 +13,8 @@ import sys
 import time
 from collections import defaultdict
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -109,15 +110,26 @@ def summarise(found: list[Asked]) -> dict[str, Any]:
     return {"accuracy": dict(sorted(accuracy.items())), "counts": dict(sorted(counts.items()))}
 
 
-def main(argv: list[str] | None = None) -> None:
-    args = _parser().parse_args(argv)
+CARD = "card.json"  # what `export` writes beside the weights of a trained checkpoint
+
+
+def _engine(model: str, mode: str) -> Any:
+    """A model by name or folder. A folder that training wrote is read as the embedded model is in this mode."""
+    from script_core.backends.loading import Wish, locate, read
     from script_core.engine import Engine
 
+    if not (Path(model) / CARD).is_file():
+        return Engine.load(model)
+    return Engine(read(replace(locate(Wish(MODES[mode].model)), folder=Path(model))))
+
+
+def main(argv: list[str] | None = None) -> None:
+    args = _parser().parse_args(argv)
     # One thread: a model this small gains little from two, which wait for each other on a machine that others use.
     torch.set_num_threads(1)
     try:
         report = measure(
-            Engine.load(args.model or MODES[args.mode].model),
+            _engine(args.model or MODES[args.mode].model, args.mode),
             mode=args.mode,
             method=args.method,
             budget=args.budget,
