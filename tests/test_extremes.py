@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from script_core import dpp, graph, kernels, similarity
-from script_core.kernels import foreseen
+from script_core.kernels import foreseen, graph_score
 from script_core.pruners.script import Script
 from tests import made
 from tests.made import clustered
@@ -48,6 +48,7 @@ def test_the_steepest_graph_keeps_its_order(tau: float, gamma: float) -> None:
     scores = graph.redundancy(features, tau, gamma)
     assert torch.isfinite(scores).all()
     assert torch.sort(scores, stable=True).indices.tolist() == np.argsort(exact, kind="stable").tolist()
+    torch.testing.assert_close(graph_score.redundancy(features, tau, gamma), scores)
 
 
 def test_the_steepest_graph_drops_what_repeats() -> None:

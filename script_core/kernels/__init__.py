@@ -14,7 +14,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from script_core.dpp import FLOOR, greedy_walk
+from script_core.dpp import FLOOR, greedy_walk, usable
 from script_core.kernels import foreseen
 from script_core.kernels.graph_score import redundancy as redundancy
 from script_core.similarity import array, gram, unit
@@ -51,7 +51,7 @@ def greedy_map(features: Tensor, relevance: Tensor, k: int, floor: float = FLOOR
 
 
 def _on_host(features: Tensor, relevance: Tensor, k: int, floor: float) -> tuple[np.ndarray, np.ndarray]:
-    weight = np.nan_to_num(array(relevance), nan=0.0)
+    weight = usable(array(relevance))
     # Equal weights leave the picks to differences that float32 may not see; a wrong guess costs more than it saves.
     if 0 < k <= FEW * len(weight) and weight.min() < weight.max():
         return foreseen.walk(features.cpu(), weight, k, floor)
@@ -66,5 +66,6 @@ def _on_device(features: Tensor, relevance: Tensor, k: int, floor: float) -> tup
     cosine = rows @ rows.transpose(1, 2)
     diagonal = cosine.diagonal(dim1=1, dim2=2)
     diagonal.copy_(diagonal > 0.5)
-    weight = relevance.detach().to(features.device, torch.float64).nan_to_num(nan=0.0).contiguous()
+    weight = relevance.detach().to(features.device, torch.float64)
+    weight = torch.where(torch.isfinite(weight * weight), weight, 0.0).contiguous()  # as `dpp.usable`
     return walk(cosine, weight, k, floor)

@@ -10,7 +10,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from script_core.graph import ROUNDING
+from script_core.graph import ROUNDING, connected
 from script_core.similarity import unit
 
 STRIP = 512  # even tokens at once
@@ -38,5 +38,5 @@ def redundancy(features: Tensor, tau: float, gamma: float) -> Tensor:
     degree, near, everyone = sums
     facing = torch.full_like(degree, max(odd.shape[-2], 1))
     facing[..., 1::2] = even.shape[-2]
-    connected = degree * torch.exp(gamma * (near / degree.clamp_min(1) - tau))
-    return torch.where(degree > 0, connected, everyone / facing).float()
+    scores = connected(degree, near / degree.clamp_min(1), tau, gamma)
+    return torch.where(degree > 0, scores, everyone / facing).float()
