@@ -88,7 +88,7 @@ def serve(demo: gr.Blocks, host: Host, options: argparse.Namespace, *, block: bo
         with suppress(NotReady):  # the page says why
             host.wait(MANIFEST.health.start_timeout_s)
     if options.mcp:
-        mcp.prepare()
+        mcp.prepare(closed=guard.account(os.environ) is not None)
     _, address, _ = demo.launch(
         server_name=options.host, server_port=options.port, share=options.share, prevent_thread_lock=True, quiet=True,
         app_kwargs={"routes": health_routes(host), "middleware": guard.middleware()}, mcp_server=options.mcp,
@@ -117,6 +117,7 @@ def main(argv: list[str] | None = None) -> None:
         print(json.dumps(page.endpoints(demo)))
         return
     try:
+        guard.account(os.environ)
         wanted = host_for(options)
     except (ValueError, CannotLoad) as problem:
         sys.exit(f"error: {problem}")
@@ -128,7 +129,7 @@ def main(argv: list[str] | None = None) -> None:
         print("--share opens a public address: everyone who has it can use this machine's model.", flush=True)
     try:
         serve(demo, host, options, block=True)
-    except mcp.NoAgents as problem:
+    except (mcp.NoAgents, OSError) as problem:  # OSError: the port is taken, or not ours to open
         demo.close()
         sys.exit(f"error: {problem}")
 

@@ -66,10 +66,11 @@ def test_link_opens_the_same_settings(server: SimpleNamespace) -> None:
 
 
 def test_share_texts_and_files(server: SimpleNamespace) -> None:
+    from ui.pictures import Pictures
     from ui.share import Sharing
     from ui.state import DEFAULTS, NAMES
 
-    sharing = Sharing(SimpleNamespace(host=server.host))  # type: ignore[arg-type]
+    sharing = Sharing(SimpleNamespace(host=server.host), Pictures())  # type: ignore[arg-type]
     settings = DEFAULTS.but(question=QUESTION, answer_tokens=SHORT)
     values = tuple(getattr(settings, name) for name in NAMES)
     path = str(examples()[0].path)

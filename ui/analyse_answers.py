@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from html import escape
 from typing import Any
 
 import numpy as np
@@ -102,9 +103,14 @@ def _stages_data(
     return ("token", "row", "column", "pick", "survived_graph", *names), rows
 
 
+def plain(text: str) -> str:
+    """What somebody typed, or a model answered, for a chart, where Plotly would read it as markup."""
+    return escape(text, quote=False)
+
+
 def questions(plane: Plane, found: Sequence[tuple[str, Selection]], picture: np.ndarray | None) -> Chart:
     """Figures 7 and 8: relevance and retained tokens of several questions about one picture."""
-    figure = panels([text if len(text) < 34 else text[:32] + "..." for text, _ in found])
+    figure = panels([plain(text if len(text) < 34 else text[:32] + "...") for text, _ in found])
     if picture is not None:
         under(figure, picture, plane, len(found))
     for number, (_, selection) in enumerate(found):
@@ -136,7 +142,7 @@ def budgets(steps: Sequence[Step], title: str) -> Chart:
         subplot_titles=("Distance to the full answer", "Time for the full answer's tokens"),
     )
     shares = [100 * step.share for step in steps]
-    told = [f"{step.budget} tokens: {step.answer}" for step in steps]
+    told = [f"{step.budget} tokens: {plain(step.answer)}" for step in steps]
     marks = {"color": [TEAL if step.same else ORANGE for step in steps], "size": 8}
     distance = {"text": told, "name": "KL (nats); orange: another answer", "line": {"color": TEAL}, "marker": marks}
     figure.add_trace(go.Scatter(x=shares, y=[s.kl_answer for s in steps], mode="lines+markers", **distance), 1, 1)

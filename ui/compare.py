@@ -62,6 +62,8 @@ class CompareHandlers:
         example = find(settings.example) or examples()[0]
         question = settings.question or example.question
         model = settings.model or self.host.first
+        if model not in dict(map(reversed, self.host.choices())):
+            model, notes = self.host.first, (*notes, "The link's model was ignored. This server does not offer it.")
         yield {
             "media": str(example.path),
             "question": question,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import tomllib
 from dataclasses import dataclass
 from functools import cache
@@ -99,5 +100,6 @@ def draw() -> list[Path]:
 
 
 if __name__ == "__main__":
+    argparse.ArgumentParser(description=draw.__doc__).parse_args()
     for path in draw():
         print(path)

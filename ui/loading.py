@@ -162,9 +162,11 @@ class Slot:
 
 def fits(located: Located, machine: Machine) -> bool:
     """Whether it can be read while another model is still in memory."""
-    place = located.placement.device.type
-    free = sum(machine.gpus) if place == "cuda" else machine.host
-    return free is not None and needed(located.wish, place, stored(located.folder)) <= free
+    place = located.placement.device
+    free = machine.host
+    if place.type == "cuda":  # its own GPU's memory, or that of all that its layers are shared out over
+        free = sum(machine.gpus if located.placement.gpus else machine.gpus[place.index or 0 :][:1])
+    return free is not None and needed(located.wish, place.type, stored(located.folder)) <= free
 
 
 def _weight(engine: Engine | None) -> int:
@@ -177,7 +179,10 @@ def title(name: str) -> str:
     """What people read for a model's name."""
     if name in EMBEDDED_TITLES:
         return EMBEDDED_TITLES[name]
-    return KNOWN[name].title if name in KNOWN else Path(name).name if Path(name).is_dir() else name
+    if name in KNOWN:
+        return KNOWN[name].title
+    # A folder's place is not for visitors, and whether there is one is not either: the disk is not asked.
+    return (Path(name).name if Path(name).is_absolute() else name)[:80]
 
 
 def sentence(problem: BaseException) -> str:

@@ -15,8 +15,10 @@ class NoAgents(RuntimeError):
     """The tools are not there, or others are; the message is one sentence."""
 
 
-def prepare() -> None:
-    """Raises `NoAgents` where the package is missing."""
+def prepare(closed: bool = False) -> None:
+    """Raises `NoAgents` where the package is missing, or the page is `closed`: agents cannot log in."""
+    if closed:
+        raise NoAgents("--mcp and SCRIPT_AUTH do not go together: agents cannot log in, so every call would fail.")
     if importlib.util.find_spec("mcp") is None:
         raise NoAgents(f"--mcp needs a package that is not installed: {INSTALL}.")
 

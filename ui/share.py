@@ -19,6 +19,8 @@ from ui.api import spoken
 from ui.context import Context
 from ui.examples import Example, examples
 from ui.limits import LANE, MANIFEST, read_picture
+from ui.pictures import Pictures
+from ui.runtime import NotReady
 from ui.state import NAMES, check
 
 _SAVE = """(made) => {
@@ -58,8 +60,9 @@ def build() -> dict[str, Any]:
 class Sharing:
     """The behaviour, as plain functions."""
 
-    def __init__(self, ctx: Context) -> None:
+    def __init__(self, ctx: Context, pictures: Pictures) -> None:
         self.host = ctx.host
+        self._pictures = pictures
         self._named = {read_picture(example.path).key: example for example in examples()}
 
     def text(self, kind: str, address: str, model: str, path: str | None, values: tuple[Any, ...]) -> tuple[str, str]:
@@ -69,13 +72,13 @@ class Sharing:
             example = self._example(path)
             sign = 1.0
             if settings.flip and self.host.ready and path:
-                sign = self.host.engine(model).encode(read_picture(path)).tokens.relevance_sign
+                sign = self.host.engine(model).encode(self._pictures.at(path)).tokens.relevance_sign
             said = snippets.snippet(
                 kind, settings, address=address, example=example, model=model, first=self.host.first, sign=sign
             )
             note = "" if example else snippets.OWN_LINK if kind == "Link" else snippets.OWN_NOTE
             return said, cards.note(note, "info")
-        except ValueError as problem:
+        except (ValueError, NotReady) as problem:
             return "", cards.note(str(problem))
 
     def file(self, kind: str, model: str, path: str | None, *values: Any) -> str:
@@ -83,7 +86,7 @@ class Sharing:
         settings = check(dict(zip(NAMES, values, strict=True)))
         if not path:
             raise ValueError("Choose a picture first: upload one, paste one, or click an example.")
-        media = read_picture(path)
+        media = self._pictures.at(path)
         made = export.report(self.host.engine(model, settings.newlines), media, settings)
         return json.dumps(
             {
@@ -101,12 +104,12 @@ class Sharing:
         return text.encode()
 
     def _example(self, path: str | None) -> Example | None:
-        return self._named.get(read_picture(path).key) if path else None
+        return self._named.get(self._pictures.at(path).key) if path else None
 
 
-def bind(ctx: Context, parts: dict[str, Any]) -> None:
+def bind(ctx: Context, parts: dict[str, Any], pictures: Pictures) -> None:
     """Connect the accordion: its text follows the settings, its buttons run once more and save."""
-    sharing = Sharing(ctx)
+    sharing = Sharing(ctx, pictures)
     values = [parts["model"], parts["media"], *(parts[name] for name in NAMES)]
     private: dict[str, Any] = {"api_visibility": "private"}
     quiet = {"show_progress": "hidden", **private}

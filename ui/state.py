@@ -16,6 +16,7 @@ from ui.limits import LIMITS
 QUESTION_LIMIT = LIMITS.max_question_chars
 ANSWER_LIMIT = LIMITS.max_new_tokens
 BUDGET = 64
+MOST_TOKENS = 1_000_000  # more than any model reads; larger numbers do not even travel to the browser
 
 Checked = TypeVar("Checked", bound=Any)  # the settings of one tab, a frozen dataclass
 
@@ -91,6 +92,13 @@ def _whole(label: str, low: int, high: int | None = None) -> Callable[[Any], int
     return check
 
 
+def _budget(value: Any) -> int:
+    budget = _whole("The budget", 1)(value)
+    if budget > MOST_TOKENS:
+        raise ValueError(f"The budget must be at most {MOST_TOKENS:,}.")
+    return budget
+
+
 def _is_number(value: Any) -> bool:
     try:
         return not isinstance(value, bool) and math.isfinite(float(value))
@@ -114,7 +122,7 @@ def _flag(value: Any) -> bool:
 CHECKS: dict[str, Callable[[Any], Any]] = {
     "question": _question,
     "method": lambda value: _choice("The method", *PRUNERS)(value),
-    "budget": _whole("The budget", 1),
+    "budget": _budget,
     "tau": _number("tau", 0.0, 1.0),
     "gamma": _number("gamma", 0.0, 10.0),
     "p": _number("p", 0.0, 1.0),

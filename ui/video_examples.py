@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import os
 import tomllib
 from dataclasses import dataclass
@@ -93,5 +94,6 @@ def _write(path: Path, frames: list[Any], fps: int) -> None:
 
 
 if __name__ == "__main__":
+    argparse.ArgumentParser(description=draw.__doc__).parse_args()
     for path in draw():
         print(os.path.relpath(path, ASSETS.parent))
