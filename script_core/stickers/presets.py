@@ -71,7 +71,7 @@ class Preset:
 
 
 PRESETS = {
-    "cpu": Preset({  # two and a half hours on two cores; its one run ended at the gate after modes (NOTES.md)
+    "cpu": Preset({  # two and a half hours on two cores; what they reach is in NOTES.md
         "align": Length(25, 20), "symbols": Length(25, 20),
         "connect": Length(12, 16, workers=2), "tune": Length(42, 16, workers=2, decay=0.6),
         "modes": Length(51, 16, workers=2, decay=0.8, pace=0.5),
