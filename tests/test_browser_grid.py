@@ -130,6 +130,52 @@ def test_hover_and_keys_explain_a_token(visit: Any) -> None:
     assert see.data("cur") == "-1"
 
 
+def test_a_mark_goes_with_the_tokens_that_it_was_on(visit: Any, served: Any) -> None:
+    from script_core.pruners import PRUNERS
+    from ui.tokengrid import payload
+
+    page = visit().open()
+    pruner = PRUNERS["script"]()
+    values = [
+        payload(
+            engine.select(str(examples()[0].path), "is there an egg ?", pruner=pruner, budget=9), pruner, [], asked={}
+        )
+        for engine in map(served.host.engine, ("stickers-anyres", "stickers"))
+    ]
+    marks = page.evaluate(
+        """([fine, coarse]) => {
+            const grid = ScriptGrid.get('ask-grid');
+            return [fine, fine, coarse].map((value, at) => {
+                grid.receive(value);
+                const found = grid.token;
+                if (at === 0) grid.mark(value.n - 1, 'key');
+                return found;
+            });
+        }""",
+        values,
+    )
+    assert marks == [-1, 2879, -1]
+
+
+@pytest.mark.parametrize("method", ["trim", "visionzip"])
+def test_a_method_may_keep_no_token_that_has_a_place(visit: Any, served: Any, method: str) -> None:
+    from script_core.pruners import PRUNERS
+    from ui.tokengrid import payload
+
+    page = visit().open()
+    pruner = PRUNERS[method]()
+    selected = served.host.engine().select(str(examples()[0].path), "is there an egg ?", pruner=pruner, budget=1)
+    assert len(selected.selection.kept) == 0
+    told = page.evaluate(
+        """(value) => {
+            ScriptGrid.get('ask-grid').receive(value);
+            return document.querySelector('#ask-grid [data-part=summary]').textContent;
+        }""",
+        payload(selected, pruner, [], asked={}, set_budget=True),
+    )
+    assert told == "0 of 576 tokens kept (0 %)"
+
+
 def test_every_layer_paints_something_else(visit: Any) -> None:
     see = visit()
     page = see.open()

@@ -4,7 +4,8 @@ window.ScriptCore = (() => {
   "use strict";
 
   const bytes = (text) => Uint8Array.from(atob(text), (c) => c.charCodeAt(0));
-  const typed = (Kind, text) => (text ? new Kind(bytes(text).buffer) : null);
+  /* null for what a payload does not have; "" is an empty array, as where a method keeps no token that has a place. */
+  const typed = (Kind, text) => (typeof text === "string" ? new Kind(bytes(text).buffer) : null);
 
   /* A bitset -> indices: token i is bit i % 8, from the lowest, of byte i >> 3. */
   function fromBits(text) {
@@ -74,6 +75,13 @@ window.ScriptCore = (() => {
     }
     return data;
   }
+
+  /* Whether a token of one payload is at the same place in another: same picture, cut up the same way. */
+  const alike = (one, other) => one.media === other.media && one.n === other.n &&
+    JSON.stringify(one.blocks) === JSON.stringify(other.blocks);
+
+  /* Whether the budget has a say: without pruning every token stays, whatever a slider says. */
+  const pruned = (data) => data.method !== "full";
 
   /* Share of tokens that are strictly less redundant, so that a heavy tail does not hide the map. */
   function percentiles(values) {
@@ -206,5 +214,5 @@ window.ScriptCore = (() => {
       : `Dropped at this budget: place ${pick} of ${size} in ${data.title}'s order.`;
   }
 
-  return { decode, keep, splitBudget, roundHalfEven, colour, gradient, tokenBox, summary, where, why };
+  return { decode, alike, pruned, keep, splitBudget, roundHalfEven, colour, gradient, tokenBox, summary, where, why };
 })();

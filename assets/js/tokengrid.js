@@ -105,7 +105,7 @@ window.ScriptGrid = (() => {
       if (!Number.isFinite(budget) || budget === this.budget) return;
       this.budget = budget;
       if (this.data && this.data.walk) this.paint();
-      else if (this.data) this.recompute();
+      else if (this.data && core.pruned(this.data)) this.recompute();
       this.announceSettings();
     }
 
@@ -123,10 +123,8 @@ window.ScriptGrid = (() => {
         this.schedule();
         return;
       }
-      if (!this.data || this.data.media !== value.media) {
-        this.frame = 0;
-        this.token = -1;
-      }
+      if (!this.data || this.data.media !== value.media) this.frame = 0;
+      if (!this.data || !core.alike(this.data, value)) this.token = -1;
       this.turned = null;
       this.take(value, value.ticket && { ...value.ticket });
     }
@@ -142,16 +140,17 @@ window.ScriptGrid = (() => {
       this.root.dataset.method = value.method;
       this.root.dataset.tau = value.tau;
       this.root.dataset.gamma = value.gamma;
-      if (!this.data.walk && this.budget !== value.budget && this.budget <= value.n) this.recompute();
+      const late = !this.data.walk && core.pruned(value) && this.budget !== value.budget;
+      if (late && this.budget <= value.n) this.recompute();
       this.paint();
       this.announceSettings();
     }
 
     announceSettings() {
       if (!this.data) return;
-      const { media, method, asked } = this.data;
+      const { media, model, method, asked, n } = this.data;
       document.dispatchEvent(new CustomEvent("script:settings", {
-        detail: { grid: this.id, media, method, budget: Math.min(this.budget, this.data.n), total: this.data.n, asked },
+        detail: { grid: this.id, media, model, method, budget: Math.min(this.budget, n), total: n, asked },
       }));
     }
 
