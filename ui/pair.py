@@ -14,7 +14,7 @@ from script_core.media import Media
 from script_core.report import Encoded, Finished, FirstToken, Result, Selected, Text
 from ui import cards, shortage
 from ui.state import Settings, pruner_of
-from ui.tokengrid import drawn, title_of
+from ui.tokengrid import drawn, model_of, title_of
 
 View = dict[str, Any]
 
@@ -66,7 +66,7 @@ def both(engine: Engine, media: Media, settings: Settings, model: str, remarks: 
     pruner = pruner_of(settings, encoded.tokens.relevance_sign)
     kept = settings.but(budget=min(settings.budget, total))
     shown = total if settings.method == "full" else kept.budget
-    pair.asked |= {"budget": shown, "media": media.key[:16]}
+    pair.asked |= {"budget": shown, "model": model_of(encoded)}
     pair.titles(pruner.title, shown, total)
     yield {"answers": pair.value("running", "Scoring tokens ..."), "budget": {"maximum": total, "value": kept.budget}}
     canvas = lambda event: drawn(event, pruner, asdict(kept), model, set_budget=True)  # noqa: E731
@@ -117,6 +117,12 @@ def _told(pair: Pair, name: str, asked: Twice) -> Generator[View, None, Result |
         elif name == "pruned":
             yield {"grid": asked.canvas(event), "answers": pair.value("running", says)}
     return None
+
+
+def ended(answers: Mapping[str, Any] | None) -> View:
+    """Whatever ran was cancelled by what a visitor did; answers that had been finished stay as they are."""
+    ran = (answers or {}).get("state") in ("waiting", "running")
+    return stopped(answers) if ran else {"stop": {"interactive": False}}
 
 
 def stopped(answers: Mapping[str, Any] | None) -> View:

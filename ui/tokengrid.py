@@ -7,6 +7,7 @@ then moves the budget by itself, exactly as `script_core.pruners` would; `tests`
 from __future__ import annotations
 
 import base64
+import hashlib
 import threading
 from collections import OrderedDict
 from collections.abc import Callable
@@ -28,7 +29,7 @@ from script_core.media import Media
 from script_core.pruners import PRUNERS
 from script_core.pruners.base import lowest_first, split_budget
 from script_core.pruners.walks import REACH
-from script_core.report import Selected
+from script_core.report import Encoded, Selected
 from script_core.tokens import Grid, Selection, VisualTokens
 from ui.assets import read
 
@@ -89,6 +90,7 @@ def payload(
     value: dict[str, Any] = {
         "version": next(_versions),
         "media": media.key[:16],
+        "model": model_of(selected.encoded),
         "images": pictures,
         "width": media.width,
         "height": media.height,
@@ -113,8 +115,13 @@ def payload(
 
 def moving(value: dict[str, Any]) -> dict[str, Any]:
     """The part of a payload that a slider can change; the canvas has the rest."""
-    fixed = ("images", "width", "height", "blocks", "block", "row", "col", "media", "ticket")
+    fixed = ("images", "width", "height", "blocks", "block", "row", "col", "media", "model", "ticket")
     return {name: part for name, part in value.items() if name not in fixed}
+
+
+def model_of(encoded: Encoded) -> str:
+    """What tells models apart on one picture. No name: a model has several, and some say where the server has it."""
+    return hashlib.sha256(encoded.key.encode()).hexdigest()[:16]
 
 
 def _geometry(grid: Grid) -> dict[str, Any]:

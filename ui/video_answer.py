@@ -12,6 +12,7 @@ from script_core.report import Encoded, Selected
 from ui import cards
 from ui.pair import Pair, Twice, answered
 from ui.state import Settings, pruner_of
+from ui.tokengrid import model_of
 from ui.video_state import VideoSettings
 from ui.video_timeline import drawn, places
 
@@ -60,7 +61,7 @@ def both(engine: Engine, media: Media, wanted: VideoSettings, example: str, rema
     }
     watched = Watched.of(engine, media, wanted, example)
     total, budget = len(watched.encoded.tokens), watched.settings.budget
-    pair.asked |= {"budget": budget, "what": "video or number of frames"}
+    pair.asked |= {"budget": budget, "model": model_of(watched.encoded), "what": "video or number of frames"}
     pair.titles(watched.pruner.title, budget, total)
     says = {
         "pruned": f"3 of 4: answering from {budget:,} tokens ...",

@@ -15,10 +15,7 @@ window.ScriptAnswers = (() => {
         this.freshness();
       });
       document.addEventListener("input", (event) => {
-        if (event.target.closest && event.target.closest("#" + props.question_id)) {
-          this.typed = event.target.value;
-          this.freshness();
-        }
+        if (event.target.closest && event.target.closest("#" + props.question_id)) this.freshness();
       }, true);
       document.addEventListener("click", (event) => {
         if (event.target.closest && event.target.closest("#" + props.ask_id)) this.waiting();
@@ -26,16 +23,17 @@ window.ScriptAnswers = (() => {
       this.receive(props.value);
     }
 
-    /* Pressed, but the queue has not answered yet. */
+    /* Pressed, but the queue has not answered yet. The server is told with the value, as it may never get to answer. */
     waiting() {
-      this.part("status").textContent = "Waiting for the model ...";
-      this.root.dataset.state = "waiting";
+      const said = { state: "waiting", status: "Waiting for the model ..." };
+      this.part("status").textContent = said.status;
+      this.root.dataset.state = said.state;
+      this.props.value = { ...this.value, ...said };
     }
 
     receive(value) {
       if (!value) return;
       this.value = value;
-      this.typed = null;
       this.root.dataset.state = value.state;
       this.root.dataset.declined = String(value.declined === true);
       ["pruned", "full"].forEach((name) => this.card(name, value[name] || {}));
@@ -79,12 +77,14 @@ window.ScriptAnswers = (() => {
       const again = "press Ask to update.";
       if (["running", "waiting"].includes(this.root.dataset.state)) return "";
       if (now && now.media !== asked.media) return `These answers are for another ${asked.what || "picture"}; ${again}`;
-      if (this.typed !== null && squeeze(this.typed) !== squeeze(asked.question)) {
+      const question = document.querySelector(`#${this.props.question_id} textarea`);
+      if (question && squeeze(question.value) !== squeeze(asked.question)) {
         return `These answers are for another question; ${again}`;
       }
       if (!now) return "";
+      if (asked.model && now.model !== asked.model) return `These answers are from another model; ${again}`;
       if (now.asked && now.asked.method !== asked.method) return `The answer is for ${asked.title}; ${again}`;
-      if (now.budget !== asked.budget) return `The answer is for ${asked.budget} tokens; ${again}`;
+      if (asked.method !== "full" && now.budget !== asked.budget) return `The answer is for ${asked.budget} tokens; ${again}`;
       const names = { tau: "tau", gamma: "gamma", p: "p", scope: "scope", flip: "sign", newlines: "newlines" };
       for (const [name, label] of Object.entries(names)) {
         if (now.asked && name in asked && now.asked[name] !== asked[name]) {
