@@ -10,7 +10,7 @@ from script_core.engine import Engine
 from tests.handling import fields, handlers_of, merged
 from ui.examples import examples, find
 from ui.handlers import AskHandlers
-from ui.pair import stopped
+from ui.pair import ended, stopped
 from ui.state import DEFAULTS, NAMES
 
 handlers = handlers_of(AskHandlers)
@@ -149,6 +149,14 @@ def test_stopping_keeps_what_was_said(handlers: AskHandlers) -> None:
     view = stopped({"pruned": {"state": "streaming", "text": "a red"}, "full": {"state": "waiting"}})
     assert view["answers"]["pruned"] == {"state": "stopped", "text": "a red"}
     assert view["answers"]["state"] == "stopped" and stopped(None)["answers"]["state"] == "stopped"
+
+
+@pytest.mark.parametrize(("state", "after"), [
+    ("waiting", "stopped"), ("running", "stopped"), ("done", None), ("failed", None), (None, None),
+])  # fmt: skip
+def test_another_picture_ends_what_runs_and_leaves_what_had_ended(state: str | None, after: str | None) -> None:
+    view = ended({"state": state, "pruned": {"state": "streaming"}} if state else None)
+    assert view.get("answers", {}).get("state") == after and view["stop"] == {"interactive": False}
 
 
 def test_a_visitor_waits_for_the_opening_answer_unless_the_link_asks_for_more(handlers: AskHandlers) -> None:

@@ -33,7 +33,7 @@ window.ScriptExamples = (() => {
       picture.loading = "lazy";
       picture.width = picture.height = 56;
       made.append(picture);
-      made.addEventListener("click", () => trigger("select", { index: 0, value: item.id }));
+      made.addEventListener("click", () => pick(0, item.id));
       return made;
     }
 
@@ -43,8 +43,14 @@ window.ScriptExamples = (() => {
       made.className = "exs-chip";
       made.textContent = text;
       // A scene that was drawn for this visitor has no name; its question is sent as it is.
-      made.addEventListener("click", () => trigger("select", { index: place, value: item ? item.id : { question: text } }));
+      made.addEventListener("click", () => pick(place, item ? item.id : { question: text }));
       return made;
+    }
+
+    /* First what runs is left, as it takes a moment to end, and then the next is chosen. */
+    function pick(index, value) {
+      trigger("leave");
+      trigger("select", { index, value });
     }
 
     /* The canvas says which picture is open; of a video, whose frames vary, which example it was. */

@@ -17,7 +17,7 @@ from ui.examples import examples, strip
 from ui.gpu import lent_question
 from ui.handlers import LINKED_BY, AskHandlers
 from ui.limits import LANE
-from ui.pair import stopped
+from ui.pair import ended, stopped
 from ui.state import ANSWER_LIMIT, DEFAULTS, NAMES
 from ui.tabs import scenes
 from ui.tokengrid import token_grid
@@ -25,7 +25,7 @@ from ui.wiring import linked, once, picked, placed, stream
 
 TITLE = "Ask"
 STREAMED = ("grid", "answers", "counters", "budget", "media_note", "question_note", "settings_note", "stop")
-_EXAMPLES_ON_LOAD = "window.ScriptExamples.mount(element, {props, trigger, watch}); /* triggers 'select' */"
+_EXAMPLES_ON_LOAD = "window.ScriptExamples.mount(element, {props, trigger, watch}); /* triggers 'leave', 'select' */"
 # Repaints when the budget is set by the page itself; a hand on the slider is followed without an event.
 # When the page was opened by a link for this tab: as soon as there is a model and the tab has been built.
 _PRESS = f"""() => {{
@@ -186,6 +186,7 @@ def bind(ctx: Context, parts: dict[str, Any]) -> None:
     streamed = [parts[name] for name in STREAMED]
     quiet = {"show_progress": "hidden", "api_visibility": "private"}
     free = {"concurrency_limit": None, **quiet}
+    said = [parts["answers"], parts["stop"]]
 
     # First, so that it runs before the server listeners of the same slider.
     parts["budget"].change(None, [parts["budget"]], None, js=_FOLLOW, **quiet)
@@ -195,19 +196,25 @@ def bind(ctx: Context, parts: dict[str, Any]) -> None:
     chosen = parts["examples"].select(
         picked(handlers.picked, parts), None, [parts["media"], parts["question"], parts["media_note"]], **free
     )
+    # After the cancelled stream has been said to be over, so that what the next one says comes last.
+    settled = chosen.then(once(ended, parts), [parts["answers"]], said, **free)
     # "multiple": with the default, a second example clicked before the first stream has ended would not be asked.
-    followed = chosen.then(ask, values, streamed, trigger_mode="multiple", **LANE, **quiet)
-    gr.on([parts["examples"].select, parts["media"].input], None, None, None, cancels=[pressed, followed], **quiet)
-    # One after the other: an update of the stream that is still on its way must not undo what Stop says.
-    halted = parts["stop"].click(None, None, None, cancels=[pressed, followed], **quiet)
-    halted.then(once(stopped, parts), [parts["answers"]], [parts["answers"], parts["stop"]], **free)
+    followed = settled.then(ask, values, streamed, trigger_mode="multiple", **LANE, **quiet)
+    running = [pressed, followed]
+    parts["examples"].leave(None, None, None, cancels=running, **quiet)
+    # One after the other: an update of the stream that is still on its way must not undo what is said.
+    halted = parts["stop"].click(None, None, None, cancels=running, **quiet)
+    halted.then(once(stopped, parts), [parts["answers"]], said, **free)
+    other = [parts["media"].input, parts["new_scene"].click, parts["composer"].select]
+    replaced = gr.on(other, None, None, None, cancels=running, **quiet)
+    replaced.then(once(ended, parts), [parts["answers"]], said, **free)
 
     shown = [parts[name] for name in ("grid", "budget", "media_note", "question_note", "settings_note")]
     new = once(lambda *given: handlers.looked(*given, new_picture=True), parts)
     parts["media"].input(new, values, shown, trigger_mode="always_last", **LANE, **quiet)
     scenes.bind(
         parts, handlers.scenes, lambda view: placed(view, parts),
-        lambda event: event.then(new, values, shown, **LANE, **quiet), [pressed, followed],
+        lambda event: event.then(new, values, shown, **LANE, **quiet),
     )  # fmt: skip
     look = once(handlers.looked, parts)
     for name in ("scope", "flip", "newlines", "method"):
@@ -215,7 +222,7 @@ def bind(ctx: Context, parts: dict[str, Any]) -> None:
     parts["grid"].recompute(look, values, shown, trigger_mode="always_last", **free)
 
     _bind_models(ctx, handlers, parts, values, shown, free)
-    share.bind(ctx, parts)
+    share.bind(ctx, parts, handlers.pictures)
     _bind_opening(ctx, handlers, parts, streamed, free)
 
 

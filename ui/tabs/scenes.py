@@ -83,7 +83,6 @@ def bind(
     drawn: scenes.Scenes,
     placed: Callable[[dict[str, Any]], dict[Any, Any]],
     look: Callable[[Any], Any],
-    cancels: list[Any],
 ) -> None:
     """Connect the parts. `placed` turns a view into updates, `look` goes on to the overlays of a new picture."""
     free: dict[str, Any] = {"concurrency_limit": None, "show_progress": "hidden", "api_visibility": "private"}
@@ -107,7 +106,6 @@ def bind(
     used = parts["composer"].select(composed, None, [*scene, parts["composer_note"]], **free)
     look(used)
     used.then(None, None, None, js=_TO_PICTURE, **quiet)
-    gr.on([parts["new_scene"].click, parts["composer"].select], None, None, None, cancels=cancels, **quiet)
     shown = [parts["composer"], parts["composer_panel"]]
     parts["compose"].click(opened, None, shown, **free).then(None, None, None, js=_TO_COMPOSER, **quiet)
     parts["composer_panel"].expand(opened, None, shown, **free)

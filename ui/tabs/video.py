@@ -14,7 +14,7 @@ from ui.assets import read
 from ui.context import Context, Dial
 from ui.gpu import on_gpu, seconds
 from ui.limits import LANE
-from ui.pair import stopped
+from ui.pair import ended, stopped
 from ui.share import page_address
 from ui.state import ANSWER_LIMIT
 from ui.tokengrid import token_grid
@@ -28,7 +28,7 @@ TITLE = "Video"
 STREAMED = ("grid", "answers", "counters", "each", "media_note", "question_note", "settings_note", "stop")
 SHOWN = ("grid", "each", "media_note", "question_note", "settings_note", "stop")
 EMPTY = "Choose an example or upload a clip, then press Ask: the frames appear here with their tokens."
-_EXAMPLES_ON_LOAD = "window.ScriptExamples.mount(element, {props, trigger, watch}); /* triggers 'select' */"
+_EXAMPLES_ON_LOAD = "window.ScriptExamples.mount(element, {props, trigger, watch}); /* triggers 'leave', 'select' */"
 _PLAYER_ON_LOAD = "window.ScriptVideo.mount(element, {props});"
 _FOLLOW = """(each) => {
     const grid = window.ScriptGrid.get('video-grid');
@@ -168,6 +168,7 @@ def bind(ctx: Context, parts: dict[str, Any]) -> None:
     quiet = {"show_progress": "hidden", "api_visibility": "private"}
     lane = {**LANE, **quiet}
     free = {"concurrency_limit": None, **quiet}
+    said = [parts["answers"], parts["stop"]]
 
     # First, so that it runs before the server listeners of the same slider.
     parts["each"].change(None, [parts["each"]], None, js=_FOLLOW, **quiet)
@@ -180,22 +181,26 @@ def bind(ctx: Context, parts: dict[str, Any]) -> None:
         [parts["media"], parts["question"], parts["media_note"]],
         **free,
     )
+    # After the cancelled stream has been said to be over, so that what the next one says comes last.
+    settled = chosen.then(once(ended, parts), [parts["answers"]], said, **free)
     # "multiple": with the default, a second example clicked before the first stream has ended would not be asked.
-    followed = chosen.then(ask, values, streamed, trigger_mode="multiple", **lane)
+    followed = settled.then(ask, values, streamed, trigger_mode="multiple", **lane)
     opened = ctx.views[TITLE].select(
         linked_stream(handlers.opened, parts), [parts["answers"], *values], streamed, trigger_mode="once", **lane
     )
     ctx.demo.load(linked(handlers.arrived, parts), None, _fields(parts), queue=False, **free)
     running = [pressed, followed, opened]
-    other = [parts["examples"].select, parts["media"].upload, parts["media"].clear]
-    gr.on(other, None, None, None, cancels=running, **quiet)
-    # One after the other: an update of the stream that is still on its way must not undo what Stop says.
+    parts["examples"].leave(None, None, None, cancels=running, **quiet)
+    # One after the other: an update of the stream that is still on its way must not undo what is said.
     halted = parts["stop"].click(None, None, None, cancels=running, **quiet)
-    halted.then(once(stopped, parts), [parts["answers"]], [parts["answers"], parts["stop"]], **free)
+    halted.then(once(stopped, parts), [parts["answers"]], said, **free)
+    other = [parts["media"].upload, parts["media"].clear]
+    replaced = gr.on(other, None, None, None, cancels=running, **quiet)
+    replaced.then(once(ended, parts), [parts["answers"]], said, **free)
 
     new = stream(lambda *given: handlers.looked(*given, new_video=True), parts)
     look = stream(handlers.looked, parts)
-    gr.on([parts["media"].upload, parts["media"].clear], new, values, shown, trigger_mode="always_last", **lane)
+    gr.on(other, new, values, shown, trigger_mode="always_last", **lane)
     parts["frames"].input(new, values, shown, trigger_mode="always_last", **lane)
     for event in (parts["scope"].input, parts["method"].input, parts["grid"].recompute):
         event(look, values, shown, trigger_mode="always_last", **free)
