@@ -132,10 +132,6 @@ def bind(ctx: Context, parts: dict[str, Any]) -> None:
         trigger_mode="once",
         **quiet,
     )
-    parts["stop"].click(
-        once(lambda *given: handlers().stopped(*given), parts),
-        [parts["dark"], parts["visit"]],
-        shown,
-        cancels=[running],
-        **free,
-    )
+    # One after the other: a handler with `cancels` of its own would run first, and be undone by what still streams.
+    halted = parts["stop"].click(None, None, None, cancels=[running], show_progress="hidden", api_visibility="private")
+    halted.then(once(lambda *given: handlers().stopped(*given), parts), [parts["dark"], parts["visit"]], shown, **free)

@@ -155,10 +155,9 @@ def bind(ctx: Context, parts: dict[str, Any]) -> None:
             linked_stream(handlers.started, parts), [parts["grid"], *values], shown, trigger_mode="once", **lane,
         ),
     ]  # fmt: skip
-    parts["stop"].click(
-        once(handlers.stopped, parts), [parts["grid"]], [parts["grid"], parts["stop"]],
-        cancels=running, **free,
-    )  # fmt: skip
+    # One after the other: a handler with `cancels` of its own would run first, and be undone by what still streams.
+    halted = parts["stop"].click(None, None, None, cancels=running, **quiet)
+    halted.then(once(handlers.stopped, parts), [parts["grid"]], [parts["grid"], parts["stop"]], **free)
 
     for name in ("model", "media"):
         parts[name].input(
