@@ -90,3 +90,13 @@ def test_without_pruning_a_videos_budget_asks_for_nothing(visit: Any) -> None:
     }""")
     slide(page, "#video-each", 33)
     assert page.evaluate(f"[window.asked, {answers}.dataset.stale]") == [0, "false"]
+
+
+def test_the_canvas_follows_the_model_there_and_back(visit: Any) -> None:
+    see = visit()
+    page = see.open()
+    for title, total in (("Stickers, 2,880 tokens", 2880), ("Stickers, 576 tokens", 576)) * 2:
+        choose(page, "#ask-model", title)
+        see.until(
+            f"{GRID}.dataset.total === '{total}' && document.querySelector('#ask-budget input').max === '{total}'"
+        )

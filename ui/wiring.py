@@ -6,6 +6,7 @@ the parts whose value itself is a dict.
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -16,6 +17,7 @@ Parts = dict[str, Any]
 Placed = dict[Any, Any]
 
 VALUED_BY_DICT = ("grid", "answers", "examples", "composer")
+SETTLED = 0.25  # seconds after which the browser has drawn what it was told
 
 
 def placed(view: View, parts: Parts) -> Placed:
@@ -39,10 +41,24 @@ def stream(handler: Callable[..., Iterator[View]], parts: Parts) -> Callable[...
     """For a handler that yields views."""
 
     def run(*given: Any) -> Iterator[Placed]:
-        for view in handler(*given):
+        for view in lasting(handler(*given)):
             yield placed(view, parts)
 
     return run
+
+
+def lasting(views: Iterator[View], seconds: float = SETTLED) -> Iterator[View]:
+    """Each view with what was new within the last `seconds`, so that nothing is lost between two frames of the page.
+
+    Gradio's client keeps one object for each part of a stream and turns it into the next view's: what comes before the
+    browser has drawn is drawn as the view after it, where a part that is not mentioned is empty.
+    """
+    recent: dict[str, tuple[Any, float]] = {}
+    for view in views:
+        now = time.monotonic()
+        recent = {name: (value, since) for name, (value, since) in recent.items() if now - since < seconds}
+        recent |= {name: (value, now) for name, value in view.items()}
+        yield {name: value for name, (value, _) in recent.items()}
 
 
 def linked(handler: Callable[..., View], parts: Parts) -> Callable[..., Placed]:
@@ -58,7 +74,7 @@ def linked_stream(handler: Callable[..., Iterator[View]], parts: Parts) -> Calla
     """As `stream`, for a handler whose first argument is what stands behind the "?" of the page's address."""
 
     def run(request: gr.Request, *given: Any) -> Iterator[Placed]:
-        for view in handler(query(request), *given):
+        for view in lasting(handler(query(request), *given)):
             yield placed(view, parts)
 
     return run

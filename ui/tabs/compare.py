@@ -16,7 +16,7 @@ from ui.compare_state import DEFAULTS
 from ui.context import Context, Dial, Picture
 from ui.examples import examples
 from ui.limits import LANE
-from ui.wiring import linked_stream, once, placed, stream
+from ui.wiring import lasting, linked_stream, once, placed, stream
 
 TITLE = "Compare"
 _ON_LOAD = "window.ScriptCompare.mount(element, {props, trigger, watch}); /* triggers 'start' */"
@@ -141,7 +141,7 @@ def bind(ctx: Context, parts: dict[str, Any]) -> None:
     free = {"concurrency_limit": None, **quiet}
 
     def picked(event: gr.SelectData, *given: Any) -> Iterator[dict[Any, Any]]:
-        for view in handlers.picked(str(event.value), int(event.index), *given):
+        for view in lasting(handlers.picked(str(event.value), int(event.index), *given)):
             yield placed(view, parts)
 
     running = [
