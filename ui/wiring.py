@@ -80,6 +80,25 @@ def linked_stream(handler: Callable[..., Iterator[View]], parts: Parts) -> Calla
     return run
 
 
+def page_once(handler: Callable[..., View], parts: Parts) -> Callable[..., Placed]:
+    """As `once`, for a handler whose first argument names the page that asks."""
+
+    def run(request: gr.Request, *given: Any) -> Placed:
+        return placed(handler(str(request.session_hash), *given), parts)
+
+    return run
+
+
+def page_stream(handler: Callable[..., Iterator[View]], parts: Parts) -> Callable[..., Iterator[Placed]]:
+    """As `stream`, for a handler whose first argument names the page that asks."""
+
+    def run(request: gr.Request, *given: Any) -> Iterator[Placed]:
+        for view in lasting(handler(str(request.session_hash), *given)):
+            yield placed(view, parts)
+
+    return run
+
+
 def picked(handler: Callable[[Any, int], View], parts: Parts) -> Callable[..., Placed]:
     """For a click in a strip of examples: the handler gets what was picked, and which of its questions."""
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import gradio as gr
@@ -13,6 +14,7 @@ from script_core.pruners import PRUNERS
 from ui import cards, model_card, share
 from ui.assets import read
 from ui.context import Context, Dial, Picture
+from ui.current import Current
 from ui.examples import examples, strip
 from ui.gpu import lent_question
 from ui.handlers import LINKED_BY, AskHandlers
@@ -21,7 +23,7 @@ from ui.pair import ended, stopped
 from ui.state import ANSWER_LIMIT, DEFAULTS, NAMES
 from ui.tabs import scenes
 from ui.tokengrid import token_grid
-from ui.wiring import linked, once, picked, placed, stream
+from ui.wiring import linked, once, page_once, page_stream, picked, placed, stream
 
 TITLE = "Ask"
 STREAMED = ("grid", "answers", "counters", "budget", "media_note", "question_note", "settings_note", "stop")
@@ -191,23 +193,25 @@ def bind(ctx: Context, parts: dict[str, Any]) -> None:
     # First, so that it runs before the server listeners of the same slider.
     parts["budget"].change(None, [parts["budget"]], None, js=_FOLLOW, **quiet)
 
-    ask = stream(lent_question(handlers.ask, ctx.host, os.environ), parts)
+    current, lent = Current(stopped), lent_question(handlers.ask, ctx.host, os.environ)
+    ask = page_stream(lambda page, *given: current.told(page, lent(*given)), parts)
+    over, stop = (page_once(partial(current.ending, say), parts) for say in (ended, stopped))
     pressed = gr.on([parts["ask"].click, parts["question"].submit], ask, values, streamed, **LANE, **quiet)
     chosen = parts["examples"].select(
         picked(handlers.picked, parts), None, [parts["media"], parts["question"], parts["media_note"]], **free
     )
     # After the cancelled stream has been said to be over, so that what the next one says comes last.
-    settled = chosen.then(once(ended, parts), [parts["answers"]], said, **free)
+    settled = chosen.then(over, [parts["answers"]], said, **free)
     # "multiple": with the default, a second example clicked before the first stream has ended would not be asked.
     followed = settled.then(ask, values, streamed, trigger_mode="multiple", **LANE, **quiet)
     running = [pressed, followed]
     parts["examples"].leave(None, None, None, cancels=running, **quiet)
     # One after the other: an update of the stream that is still on its way must not undo what is said.
     halted = parts["stop"].click(None, None, None, cancels=running, **quiet)
-    halted.then(once(stopped, parts), [parts["answers"]], said, **free)
+    halted.then(stop, [parts["answers"]], said, **free)
     other = [parts["media"].input, parts["new_scene"].click, parts["composer"].select]
     replaced = gr.on(other, None, None, None, cancels=running, **quiet)
-    replaced.then(once(ended, parts), [parts["answers"]], said, **free)
+    replaced.then(over, [parts["answers"]], said, **free)
 
     shown = [parts[name] for name in ("grid", "budget", "media_note", "question_note", "settings_note")]
     new = once(lambda *given: handlers.looked(*given, new_picture=True), parts)

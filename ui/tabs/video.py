@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import gradio as gr
@@ -12,6 +13,7 @@ from script_core.pruners import PRUNERS
 from ui import cards, model_card
 from ui.assets import read
 from ui.context import Context, Dial
+from ui.current import Current
 from ui.gpu import on_gpu, seconds
 from ui.limits import LANE
 from ui.pair import ended, stopped
@@ -22,7 +24,7 @@ from ui.video import VideoHandlers
 from ui.video_examples import clips
 from ui.video_share import KINDS
 from ui.video_state import DEFAULTS, FRAMES, NAMES
-from ui.wiring import linked, linked_stream, once, picked, stream
+from ui.wiring import linked, linked_stream, page_once, page_stream, picked, stream
 
 TITLE = "Video"
 STREAMED = ("grid", "answers", "counters", "each", "media_note", "question_note", "settings_note", "stop")
@@ -173,7 +175,9 @@ def bind(ctx: Context, parts: dict[str, Any]) -> None:
     # First, so that it runs before the server listeners of the same slider.
     parts["each"].change(None, [parts["each"]], None, js=_FOLLOW, **quiet)
 
-    ask = stream(_lent(handlers.ask, ctx), parts)
+    current, lent = Current(stopped), _lent(handlers.ask, ctx)
+    ask = page_stream(lambda page, *given: current.told(page, lent(*given)), parts)
+    over, stop = (page_once(partial(current.ending, say), parts) for say in (ended, stopped))
     pressed = gr.on([parts["ask"].click, parts["question"].submit], ask, values, streamed, **lane)
     chosen = parts["examples"].select(
         picked(lambda name, place: handlers.picked(str(name), place), parts),
@@ -182,7 +186,7 @@ def bind(ctx: Context, parts: dict[str, Any]) -> None:
         **free,
     )
     # After the cancelled stream has been said to be over, so that what the next one says comes last.
-    settled = chosen.then(once(ended, parts), [parts["answers"]], said, **free)
+    settled = chosen.then(over, [parts["answers"]], said, **free)
     # "multiple": with the default, a second example clicked before the first stream has ended would not be asked.
     followed = settled.then(ask, values, streamed, trigger_mode="multiple", **lane)
     opened = ctx.views[TITLE].select(
@@ -193,10 +197,10 @@ def bind(ctx: Context, parts: dict[str, Any]) -> None:
     parts["examples"].leave(None, None, None, cancels=running, **quiet)
     # One after the other: an update of the stream that is still on its way must not undo what is said.
     halted = parts["stop"].click(None, None, None, cancels=running, **quiet)
-    halted.then(once(stopped, parts), [parts["answers"]], said, **free)
+    halted.then(stop, [parts["answers"]], said, **free)
     other = [parts["media"].upload, parts["media"].clear]
     replaced = gr.on(other, None, None, None, cancels=running, **quiet)
-    replaced.then(once(ended, parts), [parts["answers"]], said, **free)
+    replaced.then(over, [parts["answers"]], said, **free)
 
     new = stream(lambda *given: handlers.looked(*given, new_video=True), parts)
     look = stream(handlers.looked, parts)
