@@ -57,6 +57,7 @@ def test_a_question_is_asked_and_explored_by_keyboard(visit: Any) -> None:
     for key in ("ArrowDown", "ArrowDown", "Enter"):
         page.keyboard.press(key)
     see.until("!['', 'Script'].includes(document.querySelector('#ask-method input').value)")
+    see.until("document.querySelector('#ask-grid .tg').dataset.method !== 'script'", timeout=PATIENCE)
     reach(page, inside("ask-grid", role="radio"))
     before = see.data("layer")
     page.keyboard.press("ArrowRight")
