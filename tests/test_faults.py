@@ -23,6 +23,7 @@ from PIL import Image
 
 from script_core.engine import Engine
 from script_core.prefill import Decoding
+from tests.handling import started
 from ui import shortage, tokengrid, video_state
 from ui.compare import CompareHandlers
 from ui.examples import examples
@@ -159,10 +160,7 @@ class Hungry:
 
 @pytest.fixture(scope="module")
 def host() -> Host:
-    made = Host()
-    made.start()
-    made.wait()
-    return made
+    return started()
 
 
 def asked(handlers: AskHandlers, path: Path = FIRST, **changes: Any) -> dict[str, Any]:

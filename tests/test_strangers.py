@@ -14,6 +14,7 @@ import pytest
 
 from script_core.analysis.plane import plane
 from script_core.engine import Engine
+from tests.handling import started
 from ui import analyse_answers, compare_state, mcp, state, video_state
 from ui.compare import CompareHandlers
 from ui.examples import examples
@@ -27,10 +28,7 @@ ROOT = Path(__file__).parent.parent
 
 @pytest.fixture(scope="module")
 def host() -> Host:
-    made = Host()
-    made.start()
-    made.wait()
-    return made
+    return started()
 
 
 @pytest.mark.parametrize("number", ["1e30", "1000001", "inf", "-1e30"])

@@ -17,7 +17,7 @@ Parts = dict[str, Any]
 Placed = dict[Any, Any]
 
 VALUED_BY_DICT = ("grid", "answers", "examples", "composer")
-SETTLED = 0.25  # seconds after which the browser has drawn what it was told
+SETTLED = 0.25  # seconds: many frames of a browser, and short beside a hand on a slider; chosen, not measured
 
 
 def placed(view: View, parts: Parts) -> Placed:
@@ -63,37 +63,36 @@ def lasting(views: Iterator[View], seconds: float = SETTLED) -> Iterator[View]:
 
 def linked(handler: Callable[..., View], parts: Parts) -> Callable[..., Placed]:
     """As `once`, for a handler whose first argument is what stands behind the "?" of the page's address."""
-
-    def run(request: gr.Request, *given: Any) -> Placed:
-        return placed(handler(query(request), *given), parts)
-
-    return run
+    return _once_of(query, handler, parts)
 
 
 def linked_stream(handler: Callable[..., Iterator[View]], parts: Parts) -> Callable[..., Iterator[Placed]]:
     """As `stream`, for a handler whose first argument is what stands behind the "?" of the page's address."""
-
-    def run(request: gr.Request, *given: Any) -> Iterator[Placed]:
-        for view in lasting(handler(query(request), *given)):
-            yield placed(view, parts)
-
-    return run
+    return _stream_of(query, handler, parts)
 
 
 def page_once(handler: Callable[..., View], parts: Parts) -> Callable[..., Placed]:
     """As `once`, for a handler whose first argument names the page that asks."""
-
-    def run(request: gr.Request, *given: Any) -> Placed:
-        return placed(handler(str(request.session_hash), *given), parts)
-
-    return run
+    return _once_of(page, handler, parts)
 
 
 def page_stream(handler: Callable[..., Iterator[View]], parts: Parts) -> Callable[..., Iterator[Placed]]:
     """As `stream`, for a handler whose first argument names the page that asks."""
+    return _stream_of(page, handler, parts)
 
+
+def _once_of(read: Callable[[gr.Request], Any], handler: Callable[..., View], parts: Parts) -> Callable[..., Placed]:
+    def run(request: gr.Request, *given: Any) -> Placed:
+        return placed(handler(read(request), *given), parts)
+
+    return run
+
+
+def _stream_of(
+    read: Callable[[gr.Request], Any], handler: Callable[..., Iterator[View]], parts: Parts
+) -> Callable[..., Iterator[Placed]]:
     def run(request: gr.Request, *given: Any) -> Iterator[Placed]:
-        for view in lasting(handler(str(request.session_hash), *given)):
+        for view in lasting(handler(read(request), *given)):
             yield placed(view, parts)
 
     return run
@@ -111,3 +110,8 @@ def picked(handler: Callable[[Any, int], View], parts: Parts) -> Callable[..., P
 def query(request: gr.Request | None) -> dict[str, str]:
     """What stands behind the "?" of the page's address."""
     return dict(request.query_params) if request else {}
+
+
+def page(request: gr.Request) -> str:
+    """The page that asks: one for each time that the address was opened."""
+    return str(request.session_hash)
